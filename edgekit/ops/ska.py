@@ -1,0 +1,77 @@
+"""SKA, the small-kernel aggregation of LSNet (2503.23135, section 3.2): a 3x3 convolution whose kernel is given at every
+position and shared by the channels that leave the same remainder.
+
+    out[b, c, p] = sum over k in 3x3 of  x[b, c, p + offset_k] * w[b, c mod G, k, p],   zero padding
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+
+def shifts(kernel_area: int) -> Iterator[tuple[int, int, int]]:
+    """(k, row, column) of each kernel entry, in the order `w` holds them; row and column are offsets into the padded
+    input."""
+    side = math.isqrt(kernel_area)
+    for k in range(kernel_area):
+        row, column = divmod(k, side)
+        yield k, row, column
+
+
+@torch.library.custom_op("edgekit::ska", mutates_args=())
+def ska(x: Tensor, w: Tensor) -> Tensor:
+    """Aggregate `x` [B, C, H, W] with the kernels `w` [B, G, K*K, H, W], K odd and G a divisor of C; gives
+    [B, C, H, W]. Channel c uses kernel c mod G (interleaved, not blocked)."""
+    batch, channels, height, width = x.shape
+    groups, area = w.shape[1:3]
+    margin = math.isqrt(area) // 2
+    padded = F.pad(x, (margin,) * 4).view(batch, channels // groups, groups, height + 2 * margin, width + 2 * margin)
+    out = torch.zeros_like(x).view(batch, channels // groups, groups, height, width)
+    for k, row, column in shifts(area):
+        out += padded[..., row : row + height, column : column + width] * w[:, None, :, k]
+    return out.view(x.shape)
+
+
+@ska.register_fake
+def _(x: Tensor, w: Tensor) -> Tensor:
+    groups, area = w.shape[1:3]
+    torch._check(x.shape[1] % groups == 0, lambda: f"SKA: {groups} kernels do not divide {x.shape[1]} channels")
+    torch._check(math.isqrt(area) ** 2 == area and area % 2 == 1, lambda: f"SKA: {area} is not an odd square")
+    torch._check(w.shape[3:] == x.shape[2:], lambda: f"SKA: kernels for {w.shape[3:]}, input of {x.shape[2:]}")
+    return torch.empty_like(x)
+
+
+def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
+    x, w = ctx.saved_tensors  # type: ignore[attr-defined]  # torch types the context without it
+    batch, channels, height, width = x.shape
+    groups, area = w.shape[1:3]
+    margin = math.isqrt(area) // 2
+    padded = F.pad(x, (margin,) * 4).view(batch, channels // groups, groups, height + 2 * margin, width + 2 * margin)
+    grad = grad.reshape(batch, channels // groups, groups, height, width)
+    grad_padded, grad_w = torch.zeros_like(padded), torch.empty_like(w)
+    for k, row, column in shifts(area):
+        window = (..., slice(row, row + height), slice(column, column + width))
+        grad_padded[window] += grad * w[:, None, :, k]
+        grad_w[:, :, k] = (grad * padded[window]).sum(1)
+    inner = grad_padded[..., margin : margin + height, margin : margin + width]
+    return inner.reshape(x.shape), grad_w
+
+
+def _save_inputs(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor
+) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+ska.register_autograd(_backward, setup_context=_save_inputs)
+
+
+@register_flop_formula(torch.ops.edgekit.ska)
+def _flops(x_shape: torch.Size, w_shape: torch.Size, *_: object, **__: object) -> int:
+    return 2 * w_shape[2] * math.prod(x_shape)

@@ -1,0 +1,155 @@
+"""Program: the one intermediate representation, from capture to lowering.
+
+`capture` runs `torch.export` once and keeps the unlifted ATen graph; passes rewrite it in place; `Program.export` gives
+the `ExportedProgram` that every target takes.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from edgekit.errors import ModelError
+from edgekit.runtimes import TensorSpec
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Function:
+    """One entry point: its ATen graph, the inputs it was captured with, and its outputs' names."""
+
+    graph_module: GraphModule
+    example_inputs: Tensors
+    output_names: tuple[str, ...]
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """The graph's outputs by name."""
+        with torch.no_grad():
+            leaves = pytree.tree_leaves(self.graph_module(*inputs.values()))
+        return dict(zip(self.output_names, leaves, strict=True))
+
+
+@dataclass
+class Program:
+    """Named functions that share weights; `forward` for a plain model."""
+
+    functions: dict[str, Function]
+
+    def __iter__(self) -> Iterator[GraphModule]:
+        """The graphs, for passes to rewrite."""
+        return (function.graph_module for function in self.functions.values())
+
+    def copy(self) -> Program:
+        """An independent program over the same weights, for passes to try on."""
+        # The memo keeps parameters shared: graphs are rewritten, tensors never are.
+        memo = {id(t): t for graph in self for t in [*graph.parameters(), *graph.buffers()]}
+        return copy.deepcopy(self, memo)
+
+    def export(self, function: str = "forward") -> ExportedProgram:
+        """The graph as rewritten, exported again: what ONNX, Core ML and ExecuTorch take."""
+        captured = self.functions[function]
+        return torch.export.export(captured.graph_module, tuple(captured.example_inputs.values()))
+
+    def parameter_count(self) -> int:
+        """Weights held in all functions, shared ones once."""
+        tensors = {id(t): t.numel() for graph in self for t in [*graph.parameters(), *graph.buffers()]}
+        return sum(tensors.values())
+
+    def macs(self) -> int:
+        """Multiply-adds of one run of `forward`: convolutions and matrix products, at the captured shapes."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        forward = self.functions["forward"]
+        with FlopCounterMode(display=False) as counter:
+            forward.run(forward.example_inputs)
+        return int(counter.get_total_flops() // 2)
+
+
+def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, ...] = ()) -> Program:
+    """The ATen graph of `module` in eval mode at the shapes of `inputs`, in the order of its forward's arguments.
+
+    Raises ModelError, naming the operator and the line, for a module that `torch.export` cannot capture.
+    """
+    module = module.eval()
+    arguments = tuple(inputs.values())
+    try:
+        with torch.no_grad():
+            outputs = module(*arguments)
+    except Exception as error:
+        raise ModelError(
+            f"{type(module).__name__} does not run on inputs of {_shapes(inputs)}",
+            cause=f"{type(error).__name__}: {_first_line(error)}{_where(error)}",
+            next_step="check the input shapes against the module's forward",
+        ) from error
+    try:
+        with torch.no_grad():
+            exported = torch.export.export(module, arguments)
+    except Exception as error:
+        raise ModelError(
+            f"torch.export cannot capture {type(module).__name__}",
+            cause=f"{_first_line(error)}{_where(error)}",
+            next_step="rewrite that line without data-dependent Python control flow or untraceable operators",
+        ) from error
+    graph_module = exported.module(check_guards=False)
+    assert isinstance(graph_module, GraphModule)
+    return Program({"forward": Function(graph_module, dict(inputs), output_names or _names_of(outputs))})
+
+
+def input_names(module: torch.nn.Module, count: int) -> list[str]:
+    """The names of the first `count` arguments of the module's forward. Raises ModelError when it takes fewer."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        named += [f"input_{index}" for index in range(len(named), count)]
+    if len(named) < count:
+        raise ModelError(
+            f"{type(module).__name__}.forward takes {len(named)} inputs, {count} shapes were given",
+            next_step="give one --input-shape for each argument of forward",
+        )
+    return named[:count]
+
+
+def specs(tensors: Mapping[str, torch.Tensor]) -> tuple[TensorSpec, ...]:
+    """The names, shapes and numpy dtypes of `tensors`."""
+    return tuple(TensorSpec(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in tensors.items())
+
+
+def _names_of(outputs: object) -> tuple[str, ...]:
+    """`output` for one tensor; dictionary keys or positions for several."""
+    leaves = pytree.tree_flatten_with_path(outputs)[0]
+    if not leaves or not all(isinstance(leaf, torch.Tensor) for _, leaf in leaves):
+        raise ModelError(
+            "the module's outputs are not all tensors",
+            cause=f"forward returned {type(outputs).__name__}",
+            next_step="return a tensor, or a tuple or dictionary of tensors",
+        )
+    if len(leaves) == 1:
+        return ("output",)
+    return tuple("_".join(["output", *(str(getattr(k, "key", getattr(k, "idx", ""))) for k in p)]) for p, _ in leaves)
+
+
+def _shapes(inputs: Tensors) -> str:
+    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _where(error: BaseException) -> str:
+    """The user's line that led to `error`: the innermost frame outside torch and edgekit."""
+    import traceback
+    from pathlib import Path
+
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*ours, "<"))]
+    return f" (at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""

@@ -1,0 +1,80 @@
+"""A recipe: everything that decides what an artifact is, in one frozen record.
+
+The command line, the Python API and the YAML files in `recipes/` all become this record, and the manifest keeps it whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from edgekit import data_files, typed_yaml
+from edgekit.errors import UsageError
+
+
+def _static_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not shape or any(size < 1 for size in shape):
+        raise ValueError("a shape is one or more positive sizes, such as 1,3,224,224")
+    return shape
+
+
+Shape = Annotated[tuple[int, ...], AfterValidator(_static_shape)]
+
+
+class Recipe(typed_yaml.Frozen):
+    """What to export, for what, and within which bounds."""
+
+    model: str
+    """A variant's name, or `file.py:factory`."""
+    target: str
+    """The name of a file in `edgekit/targets`."""
+    device: str | None = None
+    """The name of a device profile, or a profile file; None takes the target's usual one."""
+    weights: Path | None = None
+    """A `.pth` or `.safetensors` checkpoint; None initialises deterministically."""
+    input_size: Annotated[int, Field(gt=0)] | None = None
+    """Height and width of the input image in pixels; None takes the variant's own."""
+    input_shapes: tuple[Shape, ...] = ()
+    """The input shapes of a `file.py:factory` module, in the order of its forward's arguments."""
+    precision: Literal["fp32", "fp16"] | None = None
+    """What the artifact computes in; None takes the target's usual one."""
+    passes: tuple[str, ...] | None = None
+    """The passes to run, in this order; None runs the default list."""
+    conversion_sqnr_db: float = 60.0
+    """Least SQNR of the artifact's graph computed in fp32 against eager fp32 (is the conversion right?)."""
+    precision_sqnr_db: float = 30.0
+    """Least SQNR of the artifact computed as declared against eager fp32 (is the precision enough?)."""
+
+
+def load(path: Path) -> Recipe:
+    """The recipe in a YAML file; a relative `weights` or factory path is taken from the file's folder."""
+    recipe = typed_yaml.read(path, Recipe)
+    beside: dict[str, Any] = {}
+    if recipe.weights is not None:
+        beside["weights"] = path.parent / recipe.weights
+    if ":" in recipe.model:
+        beside["model"] = str(path.parent / recipe.model)
+    return recipe.model_copy(update=beside)
+
+
+def find(model: str) -> Recipe | None:
+    """The recipe that `model` names: a YAML file's path or the name of a shipped recipe; None for anything else."""
+    if model.endswith((".yaml", ".yml")):
+        return load(Path(model))
+    if model in data_files.names("recipes"):
+        return load(data_files.folder("recipes") / f"{model}.yaml")
+    return None
+
+
+def from_request(**request: Any) -> Recipe:
+    """The recipe for options as a user gave them; what is None is left to the recipe named by `model`, if it names one,
+    and then to the defaults. Raises UsageError for a value that does not fit."""
+    given = {key: value for key, value in request.items() if value is not None}
+    named = find(str(given["model"]))
+    if named is not None:
+        given = {**named.model_dump(exclude_unset=True), **given, "model": named.model}
+    if "target" not in given:
+        raise UsageError("no target was given", next_step="add --target onnx, coreml or executorch")
+    return typed_yaml.check(given, Recipe, where="this request")

@@ -1,0 +1,124 @@
+"""Runtimes execute artifacts on this machine, one runtime a file.
+
+A runtime file is found by its name and exports
+
+- `SUFFIX`: the model file's suffix it opens (`""` for one that opens a module, not a file);
+- `open(model_file, inputs, outputs) -> Session`, where `inputs` and `outputs` name the tensors for formats that do not
+  keep the names themselves (`None` when there is no manifest).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.errors import ArtifactError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit import artifact
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor at a model's border: its name, its static shape and its numpy dtype name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Session(ABC):
+    """A loaded model: `run` takes and gives numpy arrays by name."""
+
+    runtime: str
+    """The runtime's name and version, as measurements record it."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs for `inputs`, each checked against its spec. Raises UsageError for a name, shape or dtype that
+        does not fit."""
+        arrays = [self._checked(spec, inputs) for spec in self.inputs]
+        unknown = sorted(set(inputs) - {spec.name for spec in self.inputs})
+        if unknown:
+            raise UsageError(
+                f"this model has no input named {', '.join(unknown)}",
+                next_step=f"its inputs are {', '.join(spec.name for spec in self.inputs)}",
+            )
+        return dict(zip((spec.name for spec in self.outputs), self.execute(arrays), strict=True))
+
+    @abstractmethod
+    def execute(self, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs, in the order of `self.outputs`, for checked inputs in the order of `self.inputs`."""
+
+    @abstractmethod
+    def set_threads(self, count: int) -> None:
+        """Compute with exactly `count` threads. Raises Unsupported when the runtime cannot be told."""
+
+    def close(self) -> None:  # noqa: B027 - most runtimes have nothing to release
+        """Release what the session holds."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _checked(spec: TensorSpec, inputs: Mapping[str, Array]) -> Array:
+        if spec.name not in inputs:
+            raise UsageError(f"input {spec.name!r} is missing", next_step=f"give an array of shape {list(spec.shape)}")
+        array = np.ascontiguousarray(inputs[spec.name])
+        if tuple(array.shape) != spec.shape or array.dtype != np.dtype(spec.dtype):
+            raise UsageError(
+                f"input {spec.name!r} does not fit this model",
+                cause=f"it is {array.dtype} {list(array.shape)}; the model takes {spec.dtype} {list(spec.shape)}",
+                next_step="preprocess it as the artifact's manifest says, or export for this input shape",
+            )
+        return array
+
+
+def find(suffix: str) -> ModuleType:
+    """The runtime that opens files of `suffix`. Raises ArtifactError when none does."""
+    runtimes = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    for runtime in runtimes:
+        if suffix and runtime.SUFFIX == suffix:
+            return runtime
+    known = ", ".join(sorted(runtime.SUFFIX for runtime in runtimes if runtime.SUFFIX))
+    raise ArtifactError(f"no runtime opens {suffix or 'such'} files", next_step=f"give an artifact or one of {known}")
+
+
+def open(subject: str | Path) -> Session:
+    """The session of an artifact directory, of a bare model file, or of a model's name (PyTorch eager).
+
+    Raises ArtifactError for what is missing or damaged, UnknownName for a name that is no model's, and Unsupported when
+    this machine cannot execute it.
+    """
+    from edgekit import artifact
+
+    path = Path(subject)
+    if path.is_dir() and path.suffix != ".mlpackage":
+        loaded = artifact.load(path)
+        model_file, manifest = loaded.model_file, loaded.manifest
+        return cast(Session, find(model_file.suffix).open(model_file, _specs(manifest.inputs), _specs(manifest.outputs)))
+    if path.exists():
+        return cast(Session, find(path.suffix).open(path, None, None))
+    from edgekit.runtimes import eager
+
+    return eager.open(str(subject))
+
+
+def _specs(tensors: Sequence[artifact.Tensor]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors)

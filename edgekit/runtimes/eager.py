@@ -1,0 +1,49 @@
+"""PyTorch eager: the reference every artifact is compared with, and the baseline every latency is read against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgekit.runtimes import Array, Session, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ""
+
+
+class EagerSession(Session):
+    """An `nn.Module` in eval mode. Its outputs are flattened in `torch.utils._pytree` order."""
+
+    def __init__(self, module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], output_names: Sequence[str]) -> None:
+        import torch
+
+        self.runtime = f"torch {torch.__version__} eager"
+        self._module = module.eval()
+        self.inputs = tuple(_spec(name, tensor) for name, tensor in inputs.items())
+        self.outputs = tuple(
+            _spec(name, tensor)
+            for name, tensor in zip(output_names, self._forward(list(inputs.values())), strict=True)
+        )
+
+    def _forward(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        import torch
+        from torch.utils import _pytree as pytree
+
+        with torch.inference_mode():
+            return list(pytree.tree_leaves(self._module(*tensors)))
+
+    def execute(self, arrays: Sequence[Array]) -> list[Array]:
+        import torch
+
+        return [output.numpy() for output in self._forward([torch.from_numpy(array) for array in arrays])]
+
+    def set_threads(self, count: int) -> None:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+    return TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))

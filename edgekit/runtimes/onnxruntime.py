@@ -1,0 +1,64 @@
+"""ONNX Runtime, CPU execution provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.errors import ArtifactError
+from edgekit.runtimes import Array, Session, TensorSpec
+
+SUFFIX = ".onnx"
+
+_NUMPY_NAMES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeSession(Session):
+    """One `InferenceSession`, rebuilt when the thread count changes (it is fixed at creation)."""
+
+    def __init__(self, model_file: Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # Sequential and one inter-op thread: the settings under which latencies repeat.
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.inter_op_num_threads = 1
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the binding raises its own classes, all of them derived from Exception alone
+            raise ArtifactError(
+                f"ONNX Runtime cannot load {model_file}",
+                cause=str(error).strip().splitlines()[0],
+                next_step="export it again; if it was downloaded, check that the download is complete",
+            ) from error
+        self._session, self._model_file = session, model_file
+        self.runtime = f"onnxruntime {onnxruntime.__version__}"
+        self.inputs = tuple(TensorSpec(i.name, tuple(i.shape), _NUMPY_NAMES[i.type]) for i in session.get_inputs())
+        self.outputs = tuple(TensorSpec(o.name, tuple(o.shape), _NUMPY_NAMES[o.type]) for o in session.get_outputs())
+        self._output_names = [spec.name for spec in self.outputs]
+
+    def execute(self, arrays: Sequence[Array]) -> list[Array]:
+        feed = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        return list(self._session.run(self._output_names, feed))
+
+    def set_threads(self, count: int) -> None:
+        self.__init__(self._model_file, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
+
+
+def open(
+    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
+) -> Session:
+    """The session of an ONNX file; names and shapes come from the file itself."""
+    return OnnxRuntimeSession(model_file)
