@@ -1,3 +1,48 @@
-"""edgekit: PyTorch models made for phones, as ONNX, Core ML and ExecuTorch artifacts that are proven right and measured."""
+"""edgekit: PyTorch models made for phones, as ONNX, Core ML and ExecuTorch artifacts that are right and measured.
+
+The public names are loaded when they are first used, so that importing edgekit is quick and quiet.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.api import export, load_model, open, predict, profile, verify
+    from edgekit.artifact import Artifact
+    from edgekit.errors import EdgekitError
+    from edgekit.profiling.measurement import Measurement
+    from edgekit.runtimes import Session
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Artifact",
+    "EdgekitError",
+    "Measurement",
+    "Session",
+    "export",
+    "load_model",
+    "open",
+    "predict",
+    "profile",
+    "verify",
+]
+
+_HOMES = {
+    "Artifact": "artifact",
+    "EdgekitError": "errors",
+    "Measurement": "profiling.measurement",
+    "Session": "runtimes",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return getattr(importlib.import_module(f"edgekit.{_HOMES.get(name, 'api')}"), name)
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

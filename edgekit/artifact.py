@@ -154,6 +154,11 @@ class Artifact:
         """The file or package a runtime opens."""
         return self.directory / Path(self.manifest.files[0].path).parts[0]
 
+    def as_dict(self) -> dict[str, Any]:
+        """The artifact as `--json` prints it."""
+        manifest = self.manifest.model_dump(mode="json")
+        return {"directory": str(self.directory), "from_cache": self.from_cache, "manifest": manifest}
+
     @property
     def size_bytes(self) -> int:
         """Bytes the model takes on a device (the manifest and the reference stay at home)."""

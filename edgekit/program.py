@@ -7,9 +7,12 @@ the `ExportedProgram` that every target takes.
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
@@ -29,6 +32,8 @@ class Function:
     graph_module: GraphModule
     example_inputs: Tensors
     output_names: tuple[str, ...]
+    exported: ExportedProgram | None = None
+    """The graph in the form lowering takes; None while it may still be rewritten."""
 
     def run(self, inputs: Tensors) -> Tensors:
         """The graph's outputs by name."""
@@ -42,6 +47,8 @@ class Program:
     """Named functions that share weights; `forward` for a plain model."""
 
     functions: dict[str, Function]
+    precision: str = "fp32"
+    """What the artifact is to compute in: fp32 or fp16."""
 
     def __iter__(self) -> Iterator[GraphModule]:
         """The graphs, for passes to rewrite."""
@@ -56,7 +63,27 @@ class Program:
     def export(self, function: str = "forward") -> ExportedProgram:
         """The graph as rewritten, exported again: what ONNX, Core ML and ExecuTorch take."""
         captured = self.functions[function]
-        return torch.export.export(captured.graph_module, tuple(captured.example_inputs.values()))
+        if captured.exported is None:
+            arguments = tuple(captured.example_inputs.values())
+            captured.exported = torch.export.export(captured.graph_module, arguments)
+        return captured.exported
+
+    def save(self, directory: Path) -> None:
+        """Write the exported functions into `directory`, for another process to lower."""
+        for name, function in self.functions.items():
+            torch.export.save(self.export(name), directory / f"{name}.pt2")
+            torch.save((function.example_inputs, function.output_names), directory / f"{name}.pt")
+        (directory / "precision").write_text(self.precision)
+
+    def fingerprint(self) -> str:
+        """The hash of the graphs and of every weight in them: equal only for programs that compute the same."""
+        digest = hashlib.sha256()
+        for graph_module in self:
+            digest.update(str(graph_module.graph).encode())
+            for name, tensor in [*graph_module.named_parameters(), *graph_module.named_buffers()]:
+                digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def parameter_count(self) -> int:
         """Weights held in all functions, shared ones once."""
@@ -103,6 +130,18 @@ def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, .
     return Program({"forward": Function(graph_module, dict(inputs), output_names or _names_of(outputs))})
 
 
+def load(directory: Path) -> Program:
+    """The program that `Program.save` wrote, ready to lower."""
+    functions = {}
+    for path in sorted(directory.glob("*.pt2")):
+        exported = torch.export.load(path)
+        inputs, output_names = torch.load(path.with_suffix(".pt"), weights_only=True)
+        graph_module = exported.module(check_guards=False)
+        assert isinstance(graph_module, GraphModule)
+        functions[path.stem] = Function(graph_module, inputs, output_names, exported)
+    return Program(functions, (directory / "precision").read_text())
+
+
 def input_names(module: torch.nn.Module, count: int) -> list[str]:
     """The names of the first `count` arguments of the module's forward. Raises ModelError when it takes fewer."""
     parameters = inspect.signature(module.forward).parameters.values()
@@ -147,9 +186,6 @@ def _first_line(error: BaseException) -> str:
 
 def _where(error: BaseException) -> str:
     """The user's line that led to `error`: the innermost frame outside torch and edgekit."""
-    import traceback
-    from pathlib import Path
-
     ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*ours, "<"))]
     return f" (at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""

@@ -20,9 +20,7 @@ from edgekit.errors import UnknownName, UsageError
 if TYPE_CHECKING:
     import torch
 
-IMAGENET = Preprocessing(
-    crop_fraction=0.9, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-)
+IMAGENET = Preprocessing(crop_fraction=0.9, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @dataclasses.dataclass(frozen=True)

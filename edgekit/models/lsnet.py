@@ -44,7 +44,8 @@ class Residual(nn.Module):
         self.m = m
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.m(x)
+        out: Tensor = x + self.m(x)
+        return out
 
 
 class FFN(nn.Module):
@@ -122,6 +123,8 @@ class LSConv(nn.Module):
 class Attention(nn.Module):
     """LeViT-style attention over `resolution`^2 tokens, with a bias learned for every offset (|dx|, |dy|)."""
 
+    attention_bias_idxs: Tensor
+
     def __init__(self, dim: int, heads: int, resolution: int) -> None:
         super().__init__()
         self.heads, self.scale = heads, _KEY_DIM**-0.5
@@ -132,9 +135,7 @@ class Attention(nn.Module):
         self.dw = ConvBN(self.keys, self.keys, 3, groups=self.keys)
         points = list(itertools.product(range(resolution), repeat=2))
         offsets: dict[tuple[int, int], int] = {}
-        table = [
-            [offsets.setdefault((abs(p[0] - q[0]), abs(p[1] - q[1])), len(offsets)) for q in points] for p in points
-        ]
+        table = [[offsets.setdefault((abs(p[0] - q[0]), abs(p[1] - q[1])), len(offsets)) for q in points] for p in points]
         self.attention_biases = nn.Parameter(torch.zeros(heads, len(offsets)))
         self.register_buffer("attention_bias_idxs", torch.tensor(table))
 

@@ -41,9 +41,8 @@ def ska(x: Tensor, w: Tensor) -> Tensor:
 @ska.register_fake
 def _(x: Tensor, w: Tensor) -> Tensor:
     groups, area = w.shape[1:3]
-    torch._check(x.shape[1] % groups == 0, lambda: f"SKA: {groups} kernels do not divide {x.shape[1]} channels")
-    torch._check(math.isqrt(area) ** 2 == area and area % 2 == 1, lambda: f"SKA: {area} is not an odd square")
-    torch._check(w.shape[3:] == x.shape[2:], lambda: f"SKA: kernels for {w.shape[3:]}, input of {x.shape[2:]}")
+    if x.shape[1] % groups or w.shape[3:] != x.shape[2:] or math.isqrt(area) ** 2 != area or area % 2 == 0:
+        raise ValueError(f"SKA: kernels {list(w.shape)} do not fit an input {list(x.shape)}")
     return torch.empty_like(x)
 
 
@@ -63,9 +62,7 @@ def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[T
     return inner.reshape(x.shape), grad_w
 
 
-def _save_inputs(
-    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor
-) -> None:
+def _save_inputs(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 

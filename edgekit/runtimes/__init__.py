@@ -94,7 +94,7 @@ def find(suffix: str) -> ModuleType:
     """The runtime that opens files of `suffix`. Raises ArtifactError when none does."""
     runtimes = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
     for runtime in runtimes:
-        if suffix and runtime.SUFFIX == suffix:
+        if suffix and suffix == runtime.SUFFIX:
             return runtime
     known = ", ".join(sorted(runtime.SUFFIX for runtime in runtimes if runtime.SUFFIX))
     raise ArtifactError(f"no runtime opens {suffix or 'such'} files", next_step=f"give an artifact or one of {known}")

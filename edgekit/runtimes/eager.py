@@ -23,8 +23,7 @@ class EagerSession(Session):
         self._module = module.eval()
         self.inputs = tuple(_spec(name, tensor) for name, tensor in inputs.items())
         self.outputs = tuple(
-            _spec(name, tensor)
-            for name, tensor in zip(output_names, self._forward(list(inputs.values())), strict=True)
+            _spec(name, tensor) for name, tensor in zip(output_names, self._forward(list(inputs.values())), strict=True)
         )
 
     def _forward(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -47,3 +46,14 @@ class EagerSession(Session):
 
 def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
     return TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def open(model: str) -> Session:
+    """The session of a model's name (`lsnet_t`) or `file.py:factory` recipe, with the weights an export would give it."""
+    from edgekit import recipe, sources
+    from edgekit.program import capture
+
+    asked = recipe.from_request(model=model, target="onnx")
+    loaded = sources.load(asked)
+    names = loaded.output_names or capture(loaded.module, loaded.inputs).functions["forward"].output_names
+    return EagerSession(loaded.module, loaded.inputs, names)

@@ -29,9 +29,7 @@ _NUMPY_NAMES = {
 class ExecuTorchSession(Session):
     """The `forward` method of a `.pte` program. The file keeps no tensor names: without a manifest they are numbered."""
 
-    def __init__(
-        self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None
-    ) -> None:
+    def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
         with quiet():
             from executorch.extension.pybindings import portable_lib
 
@@ -71,8 +69,6 @@ def _numbered(kind: str, count: int, meta_of: Callable[[int], Any]) -> tuple[Ten
     return tuple(specs)
 
 
-def open(
-    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
-) -> Session:
+def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
     """The session of a `.pte` file."""
     return ExecuTorchSession(model_file, inputs, outputs)

@@ -57,8 +57,6 @@ class OnnxRuntimeSession(Session):
         self.__init__(self._model_file, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
 
 
-def open(
-    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
-) -> Session:
+def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
     """The session of an ONNX file; names and shapes come from the file itself."""
     return OnnxRuntimeSession(model_file)

@@ -1,0 +1,97 @@
+"""The verbs, as Python calls. The command line calls these and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import artifact, data_files, pipeline, profiles, sources
+from edgekit import recipe as recipes
+from edgekit.artifact import Artifact, ParityRecord
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.prediction import Prediction
+    from edgekit.profiling.measurement import Measurement
+    from edgekit.runtimes import Session
+
+DEFAULT_OUTPUT = Path("artifacts")
+
+
+def load_model(name: str, weights: str | Path | None = None, *, input_size: int | None = None) -> torch.nn.Module:
+    """The PyTorch module of a variant, in eval mode, with the checkpoint `weights`, or initialised deterministically.
+
+    Raises UnknownName, UsageError (an input size it cannot take) and WeightsError.
+    """
+    request = recipes.from_request(model=name, weights=weights, input_size=input_size, target="onnx")
+    return sources.load(request).module
+
+
+def export(
+    model: str | Path | torch.nn.Module,
+    target: str | None = None,
+    *,
+    inputs: Mapping[str, torch.Tensor] | None = None,
+    name: str | None = None,
+    output: str | Path = DEFAULT_OUTPUT,
+    force: bool = False,
+    use_cache: bool = True,
+    announce: Callable[[str], None] = lambda stage: None,
+    **options: Any,
+) -> Artifact:
+    """The artifact of `model` for `target`, proven and written to `output/NAME-TARGET`.
+
+    `model` is a variant's name, a recipe, `file.py:factory`, or an `nn.Module`, which also takes example `inputs` by the
+    names of its forward's arguments, and a `name`. `options` are the other fields of `edgekit.recipe.Recipe`: device,
+    weights, input_size, input_shapes, precision, passes and the SQNR bounds. Raises EdgekitError; nothing is then written.
+    """
+    loaded = None
+    if not isinstance(model, (str, Path)):
+        if not inputs:
+            raise UsageError("a module needs example inputs", next_step='give inputs={"x": torch.randn(1, 3, 224, 224)}')
+        name = name or type(model).__name__.lower()
+        loaded = sources.from_module(model, dict(inputs), name=name)
+        options["input_shapes"] = tuple(tuple(tensor.shape) for tensor in inputs.values())
+    request = recipes.from_request(model=str(name if loaded else model), target=target, **options)
+    directory = Path(output) / f"{name or sources.display_name(request.model)}-{request.target}"
+    return pipeline.export(request, directory, model=loaded, force=force, use_cache=use_cache, announce=announce)
+
+
+def open(subject: str | Path) -> Session:
+    """The session of an artifact, a bare model file, or a model's name (PyTorch eager); `session.run({name: array})`."""
+    from edgekit import runtimes
+
+    return runtimes.open(subject)
+
+
+def verify(directory: str | Path) -> ParityRecord:
+    """Check an artifact's files against its manifest, run it on its reference inputs, and judge the outputs.
+
+    Raises ArtifactError for a damaged one and Unsupported when this machine cannot run it.
+    """
+    from edgekit import parity
+
+    return parity.check(artifact.load(Path(directory)))
+
+
+def predict(directory: str | Path, photo: str | Path, *, count: int = 5) -> list[Prediction]:
+    """The `count` likeliest classes of a photograph, preprocessed as the artifact's manifest says."""
+    from edgekit import prediction
+
+    return prediction.predict(artifact.load(Path(directory)), Path(photo), count)
+
+
+def profile(subjects: Sequence[str | Path] | str | Path, *, device: str = "host", threads: int = 1) -> list[Measurement]:
+    """Latency, cold load and memory of artifacts, model files and models (PyTorch eager), measured interleaved."""
+    from edgekit import profiling
+
+    several = [subjects] if isinstance(subjects, (str, Path)) else subjects
+    return profiling.profile(several, device=device, threads=threads)
+
+
+def device_profiles() -> list[profiles.DeviceProfile]:
+    """The shipped device profiles."""
+    return [profiles.load(name) for name in data_files.names("device_profiles")]

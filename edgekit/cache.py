@@ -1,0 +1,112 @@
+"""The cache: finished artifacts, found by everything that decided their content.
+
+It lives in `$EDGEKIT_CACHE`, else `$XDG_CACHE_HOME/edgekit`, else `~/.cache/edgekit`, and holds 8 GiB at most: what was
+used longest ago goes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import uuid
+from pathlib import Path
+
+from edgekit import artifact
+from edgekit.artifact import Artifact
+from edgekit.errors import ArtifactError
+from edgekit.profiles import DeviceProfile
+from edgekit.recipe import Recipe
+
+LIMIT_BYTES = 8 * 2**30
+
+_TOOLS = ("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "onnxsim", "coremltools", "executorch", "numpy")
+
+
+def folder() -> Path:
+    """Where the cache lies."""
+    if explicit := os.environ.get("EDGEKIT_CACHE"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edgekit"
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions that decide what an artifact looks like."""
+    return {
+        "edgekit": importlib.metadata.version("edgekit"),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _TOOLS},
+    }
+
+
+def key(recipe: Recipe, device: DeviceProfile, identity: str) -> str:
+    """The name under which the artifact of this request is kept. `identity` stands for the model's graph and weights."""
+    content = {
+        "recipe": recipe.model_dump(mode="json"),
+        "device": device.model_dump(mode="json"),
+        "identity": identity,
+        "versions": tool_versions(),
+        "platform": [sys.platform, platform.machine()],
+        "code": _code_hash(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def find(key: str) -> Artifact | None:
+    """The artifact kept under `key`; None when there is none, or it was damaged (it is then removed)."""
+    entry = folder() / "artifacts" / key
+    if not entry.is_dir():
+        return None
+    try:
+        found = artifact.load(entry)
+    except ArtifactError:
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+    os.utime(entry)
+    return Artifact(found.directory, found.manifest, from_cache=True)
+
+
+def keep(built: Path, key: str) -> None:
+    """Keep a copy of the artifact in `built`. A cache that cannot be written is no reason to fail an export."""
+    entries = folder() / "artifacts"
+    staging = entries / f"staging-{uuid.uuid4().hex}"
+    try:
+        entries.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(built, staging)
+        staging.rename(entries / key)
+    except OSError:
+        shutil.rmtree(staging, ignore_errors=True)
+    _trim(entries)
+
+
+def _trim(entries: Path) -> None:
+    sized = [(e.stat().st_mtime, e, _size_bytes(e)) for e in entries.glob("*") if e.is_dir()]
+    total = sum(size for _, _, size in sized)
+    for _, entry, size in sorted(sized):
+        if total <= LIMIT_BYTES:
+            return
+        shutil.rmtree(entry, ignore_errors=True)
+        total -= size
+
+
+def size_bytes() -> int:
+    """Bytes the kept artifacts take."""
+    return _size_bytes(folder() / "artifacts")
+
+
+def _size_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _code_hash() -> str:
+    """The hash of edgekit's own sources: an edited pass makes other artifacts."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""The command line: parses, calls, prints. Heavy packages are imported where they are used, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from edgekit.errors import EdgekitError, UsageError
+
+app = typer.Typer(
+    name="edgekit",
+    help="Takes PyTorch models made for phones to ONNX, Core ML and ExecuTorch, proves them right and measures them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong usage or input, 3 inconclusive, 4 this machine lacks it.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ArtifactDirectory = Annotated[Path, typer.Argument(help="A directory that `edgekit export` wrote.")]
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models edgekit knows, with what was published of them."""
+    import dataclasses
+
+    from edgekit import console
+    from edgekit import models as known
+
+    variants = list(known.all_variants().values())
+    if json:
+        console.show_json([{**dataclasses.asdict(v), "input_sizes": list(v.input_sizes)} for v in variants])
+    else:
+        console.show_models(variants)
+
+
+@app.command()
+def devices(json: Json = False) -> None:
+    """List the device profiles: what each takes, and whether it can be measured from here."""
+    from edgekit import api, console
+
+    known = api.device_profiles()
+    if json:
+        console.show_json([device.model_dump(mode="json") for device in known])
+    else:
+        console.show_devices(known)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Tell what works on this machine, and how to get what does not."""
+    from edgekit import console
+    from edgekit import doctor as checks
+
+    with console.progress("looking around", silent=json):
+        findings = checks.examine()
+    if json:
+        console.show_json([finding.as_dict() for finding in findings])
+    else:
+        console.show_findings(findings)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model (lsnet_t; lsnet is its smallest), a recipe, or file.py:factory.")],
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="onnx, coreml or executorch; repeatable.")] = None,
+    device: Annotated[str | None, typer.Option(help="A device profile (see `edgekit devices`).")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .pth or .safetensors checkpoint.")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Height and width of the input image.")] = None,
+    input_shape: Annotated[
+        list[str] | None, typer.Option(help="Shape of an input of a file.py:factory, as 1,3,224,224; repeatable.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16; the target's usual one if left out.")] = None,
+    passes: Annotated[
+        str | None, typer.Option(help="The passes to run, comma-separated, in this order; '' for none.", show_default="all")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that receives MODEL-TARGET.")] = Path("artifacts"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is already there.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Make it anew even if it was made before.")] = False,
+    json: Json = False,
+) -> None:
+    """Export a model, prove the artifact against PyTorch, and write it with its evidence."""
+    from edgekit import api, console
+
+    request: dict[str, Any] = {
+        "device": device,
+        "weights": weights,
+        "input_size": input_size,
+        "input_shapes": _shapes(input_shape),
+        "precision": precision,
+        "passes": None if passes is None else tuple(name.strip() for name in passes.split(",") if name.strip()),
+    }
+    made = []
+    asked: list[str | None] = [*target] if target else [None]
+    for one in asked:
+        with console.progress(f"{model} to {one or 'its target'}", silent=json) as announce:
+            made.append(
+                api.export(model, one, output=output, force=force, use_cache=not no_cache, announce=announce, **request)
+            )
+    if json:
+        console.show_json([m.as_dict() for m in made])
+    else:
+        console.show_artifacts(made)
+
+
+@app.command()
+def verify(artifact: ArtifactDirectory, json: Json = False) -> None:
+    """Check an artifact's files, run it on its reference inputs, and compare with the eager model's outputs."""
+    from edgekit import api, console
+
+    record = api.verify(artifact)
+    if json:
+        console.show_json(record.model_dump(mode="json"))
+    else:
+        console.show_parity(record)
+    if False in (record.conversion.passed, record.precision.passed):
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    artifact: ArtifactDirectory,
+    photo: Annotated[Path, typer.Argument(help="A JPEG or PNG.")],
+    json: Json = False,
+) -> None:
+    """Classify a photograph, preprocessed as the manifest says, and print the top five."""
+    import dataclasses
+
+    from edgekit import api, console
+    from edgekit.artifact import load
+
+    predictions = api.predict(artifact, photo)
+    real = load(artifact).manifest.model.weights != "seeded"
+    if json:
+        console.show_json({"weights_are_real": real, "top": [dataclasses.asdict(p) for p in predictions]})
+    else:
+        console.show_predictions(predictions, real=real)
+
+
+def _shapes(given: list[str] | None) -> tuple[tuple[int, ...], ...] | None:
+    if not given:
+        return None
+    try:
+        return tuple(tuple(int(size) for size in shape.split(",")) for shape in given)
+    except ValueError:
+        raise UsageError(
+            f"--input-shape {' '.join(given)} is no shape", next_step="write sizes with commas: --input-shape 1,3,224,224"
+        ) from None
+
+
+def _end_cleanly(signal_number: int, _: object) -> NoReturn:
+    """Let `finally` and `with` clean up when the process is told to end."""
+    sys.exit(128 + signal_number)
+
+
+def main() -> None:
+    """The `edgekit` command."""
+    signal.signal(signal.SIGTERM, _end_cleanly)
+    try:
+        app()
+    except EdgekitError as error:
+        from edgekit import console
+
+        console.show_error(error, as_json="--json" in sys.argv)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

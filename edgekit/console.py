@@ -1,0 +1,154 @@
+"""What the commands print: rich tables for people, JSON for programs. Base units become readable ones here and only here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Artifact, Parity, ParityRecord
+    from edgekit.doctor import Finding
+    from edgekit.errors import EdgekitError
+    from edgekit.models import Variant
+    from edgekit.prediction import Prediction
+    from edgekit.profiles import DeviceProfile
+
+_WIDE = 160
+
+
+def _console(*, error: bool = False) -> Console:
+    stream = sys.stderr if error else sys.stdout
+    # Without a terminal rich would wrap tables at 80 columns, which breaks them for grep.
+    return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=True)
+
+
+def show_json(value: Any) -> None:
+    """Print `value` as JSON."""
+    print(json.dumps(value, indent=1))
+
+
+def show_error(error: EdgekitError, *, as_json: bool) -> None:
+    """Print what happened, why, and what to do next."""
+    if as_json:
+        show_json(error.as_dict())
+        return
+    console = _console(error=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(str(error), markup=False)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print a table; the columns in `right` are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in right else "left")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def note(text: str) -> None:
+    """Print a line beside the data."""
+    _console().print(text, markup=False)
+
+
+@contextlib.contextmanager
+def progress(title: str, *, silent: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner that names the stage under way; nothing when `silent` or not on a terminal."""
+    console = _console(error=True)
+    if silent or not console.is_terminal:
+        yield lambda stage: None
+        return
+    with console.status(title) as status:
+        yield lambda stage: status.update(f"{title}: {stage}")
+
+
+def show_models(variants: Sequence[Variant]) -> None:
+    rows = [
+        (
+            v.name,
+            f"{v.input_shape[-1]}",
+            f"{v.published_params / 1e6:.1f} M",
+            f"{v.published_macs / 1e9:.1f} G",
+            f"{v.published_top1:.1f} %",
+            v.source,
+        )
+        for v in variants
+    ]
+    show_table(("model", "input", "parameters", "MACs", "top-1", "published in"), rows, right=(1, 2, 3, 4))
+
+
+def show_devices(devices: Sequence[DeviceProfile]) -> None:
+    rows = [(d.name, ", ".join(sorted(d.runtimes)), d.transport or "not reachable yet", d.description) for d in devices]
+    show_table(("device", "targets", "measured over", "what it is"), rows)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    marks = {True: "yes", False: "no", None: ""}
+    rows = [(f.what, marks[f.works], f.detail, f.next_step) for f in findings]
+    show_table(("what", "works", "detail", "to get it"), rows)
+
+
+def show_predictions(predictions: Sequence[Prediction], *, real: bool) -> None:
+    rows = [(f"{p.probability:.1%}", str(p.index), p.label) for p in predictions]
+    show_table(("probability", "class", "label"), rows, right=(0, 1))
+    if not real:
+        note(SEEDED_NOTE)
+
+
+SEEDED_NOTE = "Weights were initialised deterministically (no --weights): latencies are real, predictions are not."
+
+
+def show_artifacts(artifacts: Sequence[Artifact]) -> None:
+    rows = []
+    for made in artifacts:
+        manifest = made.manifest
+        seconds = "cached" if made.from_cache else f"{sum(manifest.stages_s.values()):.1f} s"
+        rows.append(
+            (
+                str(made.directory),
+                manifest.target,
+                manifest.precision,
+                f"{made.size_bytes / 1e6:.1f} MB",
+                _parity_cell(manifest.parity.conversion),
+                _parity_cell(manifest.parity.precision),
+                seconds,
+            )
+        )
+    columns = ("artifact", "target", "precision", "size", "conversion SQNR", "precision SQNR", "made in")
+    show_table(columns, rows, right=(3, 4, 5, 6))
+    for reason in dict.fromkeys(m.manifest.parity.conversion.reason for m in artifacts if m.manifest.parity.conversion.reason):
+        note(f"Parity not measured: {reason}.")
+    if any(made.manifest.model.weights == "seeded" for made in artifacts):
+        note(SEEDED_NOTE)
+
+
+def _parity_cell(parity: Parity) -> str:
+    return "not run here" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
+
+
+def show_parity(record: ParityRecord) -> None:
+    def cell(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    rows = [
+        (
+            question,
+            cell(answer.sqnr_db, ".1f"),
+            f"{answer.bound_sqnr_db:.0f}",
+            cell(answer.max_error_over_spread, ".1e"),
+            cell(answer.cosine, ".9f"),
+            cell(answer.top1_agreement, ".0%"),
+            {True: "pass", False: "FAIL", None: "not asked"}[answer.passed],
+        )
+        for question, answer in (("conversion is right", record.conversion), ("precision is enough", record.precision))
+    ]
+    columns = ("question", "SQNR dB", "bound", "max error/spread", "cosine", "top-1", "verdict")
+    show_table(columns, rows, right=(1, 2, 3, 4, 5))
+    note(f"{record.runtime} against {record.reference}")

@@ -1,0 +1,99 @@
+"""What works on this machine, and how to get what does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from edgekit import cache, targets
+from edgekit.errors import EdgekitError
+from edgekit.isolation import Worker
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One capability; `works` is None where there is nothing to decide."""
+
+    what: str
+    works: bool | None
+    detail: str
+    next_step: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Every finding, the machine first."""
+    return [
+        _machine(),
+        _versions(),
+        *(_target(name) for name in targets.names()),
+        _core_ml_execution(),
+        _cache(),
+    ]
+
+
+def _machine() -> Finding:
+    memory_gib = psutil.virtual_memory().total / 2**30
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
+    detail = (
+        f"{platform.system()} {platform.machine()}, {cores} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}"
+    )
+    return Finding("machine", None, detail)
+
+
+def _versions() -> Finding:
+    wrong = []
+    for requirement in importlib.metadata.requires("edgekit") or []:
+        pinned = re.fullmatch(r"([\w.-]+)==([\w.]+)", requirement)
+        if pinned is None:
+            continue  # an extra's
+        try:
+            installed = importlib.metadata.version(pinned[1])
+        except importlib.metadata.PackageNotFoundError:
+            installed = "missing"
+        if installed.split("+")[0] != pinned[2]:
+            wrong.append(f"{pinned[1]} {installed}, tested with {pinned[2]}")
+    if wrong:
+        return Finding("package versions", False, "; ".join(wrong), "pip install --force-reinstall edgekit")
+    return Finding("package versions", True, "all as tested")
+
+
+def _target(name: str) -> Finding:
+    """Whether the target's converter imports, tried in a process of its own."""
+    try:
+        with Worker() as worker:
+            worker.call("edgekit.doctor:try_imports", targets.find(name).REQUIRES, stage=f"importing the {name} converter")
+    except EdgekitError as error:
+        return Finding(f"export to {name}", False, error.cause or error.what, "pip install --force-reinstall edgekit")
+    return Finding(f"export to {name}", True, "the converter imports")
+
+
+def try_imports(modules: tuple[str, ...]) -> None:
+    """Import each of `modules`."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def _core_ml_execution() -> Finding:
+    if sys.platform == "darwin":
+        return Finding("run Core ML artifacts", True, "through coremltools (unverified on hardware)")
+    return Finding("run Core ML artifacts", False, f"Core ML does not run on {sys.platform}", "use a Mac")
+
+
+def _cache() -> Finding:
+    where = cache.folder()
+    free_gib = shutil.disk_usage(next(p for p in (where, *where.parents) if p.exists())).free / 2**30
+    used_mib = cache.size_bytes() / 2**20
+    detail = f"{where}: {used_mib:.0f} MiB used, {free_gib:.0f} GiB free"
+    enough = free_gib >= 1
+    return Finding("cache", enough, detail, "" if enough else f"free space, or set EDGEKIT_CACHE; {Path(where)} may be removed")

@@ -1,0 +1,177 @@
+"""Runs long or dangerous stages (converters, runtimes) in a process of their own, with a time and a memory limit, so that a
+crash or a hang becomes an error that names the stage, the cause and the next step.
+
+A `Worker` starts at once and imports the packages it will need while the caller is still busy; `call` then runs a function
+in it. The worker ends with its caller, however the caller ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import psutil
+
+from edgekit.errors import ConversionError, EdgekitError, Unsupported
+
+TIME_LIMIT_S = 1800.0
+MEMORY_LIMIT_FRACTION = 0.85
+"""Of the machine's memory, for one stage."""
+
+_POLL_S = 0.05
+_LOG_LINES = 8
+
+
+class Worker:
+    """A child process that runs one function after another. Use it as a context manager."""
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        answers_read, answers_write = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgekit.isolation", str(answers_write), *preload],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=(answers_write,),
+        )
+        os.close(answers_write)
+        self._answers = os.fdopen(answers_read, "rb")
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._answers, self._log):
+            assert stream is not None
+            stream.close()
+
+    def call(
+        self,
+        function: str,
+        *arguments: object,
+        stage: str,
+        time_limit_s: float = TIME_LIMIT_S,
+        memory_limit_bytes: float | None = None,
+    ) -> Any:
+        """What `function` ("module:name") returns for picklable `arguments`.
+
+        Raises the EdgekitError it raised; ConversionError for any other exception, a crash or a hang; Unsupported when it
+        takes more memory than `memory_limit_bytes` (85 % of the machine's when None).
+        """
+        limit = memory_limit_bytes or MEMORY_LIMIT_FRACTION * psutil.virtual_memory().total
+        answer: list[Any] = []
+        reader = threading.Thread(target=lambda: answer.append(_receive(self._answers)), daemon=True)
+        try:
+            assert self._process.stdin is not None
+            _send(self._process.stdin, (function, arguments))
+        except BrokenPipeError:
+            pass  # it died while importing: the missing answer tells
+        reader.start()
+        started = time.monotonic()
+        while reader.is_alive():
+            reader.join(_POLL_S)
+            if time.monotonic() - started > time_limit_s:
+                self._process.kill()
+                raise ConversionError(
+                    f"{stage} took longer than {time_limit_s:.0f} s and was stopped",
+                    cause=self._tail() or "it gave no sign of life",
+                    next_step="try a smaller input, or another target",
+                )
+            if self._memory_bytes() > limit:
+                self._process.kill()
+                raise Unsupported(
+                    f"{stage} needs more memory than its limit of {limit / 2**30:.1f} GiB",
+                    cause="it was stopped before the machine ran out",
+                    next_step="use a machine with more memory, or a smaller model or input",
+                )
+        if answer and answer[0] is not None:
+            kind, value = answer[0]
+            if kind == "returned":
+                return value
+            if isinstance(value, EdgekitError):
+                raise value
+            raise ConversionError(f"{stage} failed", cause=value, next_step=_REPORT)
+        raise ConversionError(f"{stage} crashed ({self._exit()})", cause=self._tail(), next_step=_REPORT)
+
+    def _memory_bytes(self) -> int:
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0  # it has ended: the reader tells how
+
+    def _exit(self) -> str:
+        code = self._process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def _tail(self) -> str:
+        self._log.seek(0)
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        return "\n".join(lines[-_LOG_LINES:])
+
+
+_REPORT = "try another target; if the model is an ordinary one, report it"
+
+
+def _send(stream: BinaryIO | Any, message: object) -> None:
+    data = pickle.dumps(message)
+    stream.write(struct.pack("<Q", len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: BinaryIO | Any) -> Any:
+    """The next message, or None at the end of the stream."""
+    header = stream.read(8)
+    if len(header) < 8:
+        return None
+    (size,) = struct.unpack("<Q", header)
+    data = stream.read(size)
+    return pickle.loads(data) if len(data) == size else None
+
+
+def _serve(answers_descriptor: int, preload: Sequence[str]) -> None:
+    """The worker's side: import, then answer calls until the caller closes the pipe or is gone."""
+    answers = os.fdopen(answers_descriptor, "wb")
+    requests: list[Any] = []
+    arrived = threading.Semaphore(0)
+
+    def listen() -> None:
+        while (message := _receive(sys.stdin.buffer)) is not None:
+            requests.append(message)
+            arrived.release()
+        os._exit(0)  # also in the middle of a call: nobody waits for its answer
+
+    threading.Thread(target=listen, daemon=True).start()
+    for module in preload:
+        importlib.import_module(module)
+    while True:
+        arrived.acquire()
+        function, arguments = requests.pop(0)
+        module, _, name = function.partition(":")
+        try:
+            message = ("returned", getattr(importlib.import_module(module), name)(*arguments))
+        except EdgekitError as error:
+            message = ("raised", error)
+        except Exception as error:  # whatever a converter raises is reported under the stage's name
+            import traceback
+
+            traceback.print_exc()
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            message = ("raised", f"{type(error).__name__}: {' '.join(lines[:_LOG_LINES])}")
+        _send(answers, message)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,127 @@
+"""Passes rewrite the captured ATen graph, one rewrite a file.
+
+A pass file is found by its name and exports `apply(program, profile) -> Changes`: how many places it changed, and for each
+place it recognised but left alone, why. It keeps numerics to fp32 round-off unless it exports `APPROXIMATE = True`; such a
+pass never runs unless a recipe names it. The runner here enforces the rest: after every pass the graph must be sound, and
+in check mode the outputs must not have moved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgekit.errors import ConversionError, UnknownName
+
+if TYPE_CHECKING:
+    from edgekit.profiles import RuntimeProfile
+    from edgekit.program import Program
+
+ORDER: tuple[str, ...] = (
+    "functionalize",  # first: every other pass reads the graph as pure values
+    "remove_noops",  # so that patterns meet without identities in between
+    "fold_constants",  # so that computed weights and tables are constants to the passes below
+    "fold_batchnorm",  # before the merges: parallel branches meet as plain convolutions and linears
+    "merge_parallel_convs",
+    "average_heads",
+    "fold_scales",  # after the merges: (a + b) / 2 has become one layer and a scale
+    "lower_ska",  # last: its shifts and products match none of the patterns above
+)
+
+# Check mode's bounds: exact rewrites move a float64 graph by round-off only, a float32 one by what the model amplifies.
+_SQNR_DB = {"float64": 180.0, "float32": 70.0}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A place a pass recognised and left alone."""
+
+    node: str
+    """The graph node, with the path of the module it came from where that is known."""
+    reason: str
+
+
+@dataclass
+class Changes:
+    """What a pass did: `changed` places rewritten, and the ones refused."""
+
+    changed: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+    name: str = ""
+    """The pass, filled in by the runner."""
+
+
+def names() -> list[str]:
+    """Every pass there is."""
+    return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+
+
+def find(name: str) -> ModuleType:
+    """The pass file `name`. Raises UnknownName with near names."""
+    if name not in names():
+        raise UnknownName("pass", name, names())
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None = None, *, check: bool = False) -> list[Changes]:
+    """Rewrite `program` in place by the passes in `order` (the default list when None), and tell what each did.
+
+    After each pass the graph is checked for soundness; with `check` the outputs on the example inputs are compared with
+    those before it as well. Raises ConversionError naming the pass that broke either.
+    """
+    from edgekit.passes import _graph
+
+    for function in program.functions.values():
+        function.exported = None
+    done = []
+    for name in ORDER if order is None else order:
+        before = _outputs(program) if check else {}
+        changes = find(name).apply(program, profile)
+        changes.name = name
+        for graph_module in program:
+            _graph.sweep(graph_module)
+            fault = _graph.unsoundness(graph_module)
+            if fault:
+                raise ConversionError(
+                    f"pass {name} left an unsound graph", cause=fault, next_step=f"leave it out with --passes, {_TELL}"
+                )
+        if check:
+            _compare(name, before, _outputs(program))
+        done.append(changes)
+    return done
+
+
+_TELL = "and report the model"
+
+
+def _outputs(program: Program) -> dict[str, object]:
+    return {
+        f"{name}.{output}": tensor
+        for name, function in program.functions.items()
+        for output, tensor in function.run(function.example_inputs).items()
+    }
+
+
+def _compare(name: str, before: dict[str, object], after: dict[str, object]) -> None:
+    import torch
+
+    from edgekit import parity
+
+    for output, reference in before.items():
+        changed = after[output]
+        assert isinstance(reference, torch.Tensor)
+        assert isinstance(changed, torch.Tensor)
+        if not reference.is_floating_point():
+            continue
+        bound = _SQNR_DB.get(str(reference.dtype).removeprefix("torch."), 40.0)
+        sqnr = parity.sqnr_db(reference.numpy(), changed.numpy())
+        if sqnr < bound:
+            raise ConversionError(
+                f"pass {name} changed what the model computes",
+                cause=f"{output}: SQNR {sqnr:.1f} dB against the graph before it, {bound:.0f} dB needed",
+                next_step=f"leave it out with --passes, {_TELL}",
+            )

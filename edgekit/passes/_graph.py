@@ -1,0 +1,137 @@
+"""What passes share: reading constants and shapes, inserting typed nodes, and keeping the graph sound."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule, Node
+
+aten = torch.ops.aten
+
+
+def calls(graph_module: GraphModule, *targets: Callable[..., Any]) -> list[Node]:
+    """The nodes that call one of `targets`, in execution order."""
+    return [n for n in graph_module.graph.nodes if n.op == "call_function" and n.target in targets]
+
+
+def is_call(node: object, *targets: Callable[..., Any]) -> bool:
+    """Whether `node` is a graph node calling one of `targets`."""
+    return isinstance(node, Node) and node.op == "call_function" and node.target in targets
+
+
+def argument(node: Node, index: int, name: str, default: Any = None) -> Any:
+    """An argument of an ATen call, wherever it was written: by position, by name, or left at its `default`."""
+    if len(node.args) > index:
+        return node.args[index]
+    return node.kwargs.get(name, default)
+
+
+def constant(graph_module: GraphModule, node: object) -> Tensor | None:
+    """The tensor a `get_attr` node reads; None for any other node."""
+    if not (isinstance(node, Node) and node.op == "get_attr"):
+        return None
+    value = operator.attrgetter(str(node.target))(graph_module)
+    return value.detach() if isinstance(value, Tensor) else None
+
+
+def value(node: Node) -> Tensor:
+    """The fake tensor a node makes: its shape and dtype, no data."""
+    found: Tensor = node.meta["val"]
+    return found
+
+
+def shape(node: Node) -> tuple[int, ...]:
+    """The static shape of what a node makes."""
+    return tuple(int(size) for size in value(node).shape)
+
+
+def where(node: Node) -> str:
+    """The node's name with the path of the module it came from, for people to find it."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next(reversed(stack.values()))[0] if stack else ""
+    return f"{node.name} ({path})" if path else node.name
+
+
+def only_user(node: Node) -> Node | None:
+    """The one node that uses `node`; None when there are several or none."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def add_constant(graph_module: GraphModule, before: Node, hint: str, tensor: Tensor) -> Node:
+    """A `get_attr` node, placed before `before`, that reads the new buffer `tensor`."""
+    base = "folded_" + "".join(c if c.isalnum() else "_" for c in hint)
+    name, number = base, 1
+    while hasattr(graph_module, name):
+        name, number = f"{base}_{number}", number + 1
+    graph_module.register_buffer(name, tensor.detach().contiguous())
+    with graph_module.graph.inserting_before(before):
+        node = graph_module.graph.get_attr(name)
+    node.meta["val"] = _fake_mode(graph_module).from_tensor(tensor.detach(), static_shapes=True)
+    return node
+
+
+def add_call(before: Node, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
+    """A call of `target`, placed before `before` and carrying its shape, dtype and origin."""
+    graph = before.graph
+    assert graph.owning_module is not None
+    with graph.inserting_before(before):
+        node = graph.call_function(target, args, kwargs)
+    fakes = torch.fx.map_arg((args, kwargs), lambda n: n.meta["val"])
+    with _fake_mode(graph.owning_module):
+        node.meta["val"] = target(*fakes[0], **fakes[1])
+    for key in ("nn_module_stack", "stack_trace", "source_fn_stack"):
+        if key in before.meta:
+            node.meta[key] = before.meta[key]
+    return node
+
+
+def replace(old: Node, new: Node) -> None:
+    """Let every user of `old` use `new`; `old` goes."""
+    old.replace_all_uses_with(new)
+    old.graph.erase_node(old)
+
+
+def mutations(graph_module: GraphModule) -> Iterator[Node]:
+    """The calls that write to one of their arguments."""
+    for node in graph_module.graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            yield node
+
+
+def sweep(graph_module: GraphModule) -> None:
+    """Remove what nothing uses any more: nodes first, then weights."""
+    graph_module.graph.eliminate_dead_code()
+    used = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*graph_module.named_parameters(), *graph_module.named_buffers()]:
+        if name not in used:
+            owner_path, _, leaf = name.rpartition(".")
+            delattr(graph_module.get_submodule(owner_path), leaf)
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def unsoundness(graph_module: GraphModule) -> str:
+    """What is wrong with the graph; empty when it is sound."""
+    try:
+        graph_module.graph.lint()
+    except Exception as error:  # lint raises RuntimeError, AssertionError or AttributeError, depending on the fault
+        return f"{type(error).__name__}: {error}"
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and "val" not in node.meta:
+            return f"{where(node)} has no shape"
+        if node.op == "get_attr" and constant(graph_module, node) is None:
+            return f"{where(node)} reads no tensor"
+    return ""
+
+
+def _fake_mode(graph_module: GraphModule) -> FakeTensorMode:
+    for node in graph_module.graph.nodes:
+        fake = node.meta.get("val")
+        if isinstance(fake, FakeTensor):
+            return fake.fake_mode
+    raise AssertionError("a captured graph carries fake tensors")

@@ -1,0 +1,102 @@
+"""BatchNorm at inference is `s * x + t` per channel; it folds into the convolution or linear beside it.
+
+1. Backward, into the layer before it, when the BatchNorm is that layer's only user: W' = s W, b' = s b + t.
+2. Forward, into the layers after it, when they are its only users: W' = W s, b' = b + W t. Exact when the layer does not
+   pad, or when t = 0: a padded layer pads with zeros, where the folded one would need -t / s.
+
+What neither case reaches stays a BatchNorm. (Jacob et al., 1712.05877, section 3.2, for the first case.)
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from edgekit.passes import Changes, Refusal
+from edgekit.passes._graph import aten, calls, constant, replace, shape, where
+from edgekit.passes._layers import Layer, layer
+from edgekit.profiles import RuntimeProfile
+from edgekit.program import Program
+
+
+def apply(program: Program, profile: RuntimeProfile) -> Changes:
+    """Fold every BatchNorm that a layer beside it can take."""
+    changes = Changes()
+    for graph_module in program:
+        for node in calls(graph_module, aten.batch_norm.default):
+            reason = _fold(graph_module, node)
+            if reason:
+                changes.refusals.append(Refusal(where(node), reason))
+            else:
+                changes.changed += 1
+    return changes
+
+
+def _fold(graph_module: GraphModule, node: Node) -> str:
+    affine = _affine(graph_module, node)
+    if affine is None:
+        return "its statistics are not constants"
+    scale, shift = affine
+    source = node.args[0]
+    assert isinstance(source, Node)
+    before = layer(graph_module, source)
+    if before is not None and before.channel_axis == 1 and len(source.users) == 1:
+        before.rewrite(graph_module, *before.scaled(scale, shift))
+        replace(node, source)
+        return ""
+    after = [layer(graph_module, user) for user in node.users]
+    reason = _why_not_forward(node, after, shift)
+    if not reason:
+        for user in after:
+            assert user is not None
+            user.rewrite(graph_module, *_absorbed(user, scale, shift))
+        replace(node, source)
+        return ""
+    if before is None:
+        return f"no convolution or linear feeds it, and {reason}"
+    if before.channel_axis != 1:
+        return f"it normalises axis 1, the linear before it makes axis {before.channel_axis}, and {reason}"
+    return f"the layer before it has other users, and {reason}"
+
+
+def _affine(graph_module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
+    """The (scale, shift) a BatchNorm applies, each [C] in float64; None when it is in training or computed."""
+    _, weight_node, bias_node, mean_node, var_node, training, _, eps, *_ = node.args
+    mean, variance = constant(graph_module, mean_node), constant(graph_module, var_node)
+    weight, bias = constant(graph_module, weight_node), constant(graph_module, bias_node)
+    computed = (weight_node is not None and weight is None) or (bias_node is not None and bias is None)
+    if training or mean is None or variance is None or computed:
+        return None
+    assert isinstance(eps, float)
+    scale = (variance.double() + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean.double() * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def _why_not_forward(node: Node, after: list[Layer | None], shift: Tensor) -> str:
+    if not after:
+        return "it is an output"
+    for user, found in zip(node.users, after, strict=True):
+        if found is None or node in user.args[1:]:
+            return f"{where(user)} after it is no layer to fold into"
+        if found.is_conv and any(found.padding) and bool(shift.any()):
+            kind = "depthwise convolution" if found.groups == shift.numel() > 1 else "convolution"
+            return f"the {kind} {where(user)} after it pads with zeros, which its shift would have to fill"
+        if not found.is_conv and len(shape(node)) != 2:
+            return f"the linear {where(user)} after it takes another axis than the BatchNorm's"
+    return ""
+
+
+def _absorbed(user: Layer, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of `user` applied to `scale * x + shift`."""
+    weight = user.weight.double()
+    outputs, inputs_a_group = weight.shape[:2]
+    # Row o of the weight sees the channels of its own group alone.
+    seen = shift.reshape(user.groups, inputs_a_group).repeat_interleave(outputs // user.groups, dim=0)
+    factors = scale.reshape(user.groups, inputs_a_group).repeat_interleave(outputs // user.groups, dim=0)
+    kernel = [1] * user.spatial_rank
+    bias = (weight * seen.reshape(outputs, inputs_a_group, *kernel)).flatten(1).sum(1)
+    folded = weight * factors.reshape(outputs, inputs_a_group, *kernel)
+    return folded, bias if user.bias is None else bias + user.bias

@@ -1,0 +1,168 @@
+"""The way of the data, in the one place that sees all of it:
+
+recipe - model - capture - passes - lower - verify - artifact
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import artifact, cache, parity, passes, profiles, sources, targets
+from edgekit.artifact import Artifact, Manifest, ParityRecord
+from edgekit.isolation import Worker
+from edgekit.passes import Changes
+from edgekit.profiles import DeviceProfile, RuntimeProfile
+from edgekit.recipe import Recipe
+from edgekit.sources import LoadedModel
+
+if TYPE_CHECKING:
+    from edgekit.program import Program
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Stages:
+    """Announces each stage as it begins and keeps the seconds it took."""
+
+    announce: Progress
+    taken_s: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self.announce(name)
+        started = time.perf_counter()
+        yield
+        self.taken_s[name] = round(time.perf_counter() - started, 3)
+
+
+def export(
+    recipe: Recipe,
+    directory: Path,
+    *,
+    model: LoadedModel | None = None,
+    force: bool = False,
+    use_cache: bool = True,
+    announce: Progress = lambda stage: None,
+) -> Artifact:
+    """Make the artifact that `recipe` describes appear as `directory`, proven, or raise and leave nothing.
+
+    `model` stands in for the one the recipe names when the caller has built it already. Raises every EdgekitError.
+    """
+    target = targets.find(recipe.target)
+    device = profiles.load(recipe.device or target.DEVICE)
+    profile = profiles.for_target(device, recipe.target)
+    recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
+    artifact.check_output(directory, force=force)
+
+    identity = sources.identity(recipe) if model is None else None
+    if use_cache and identity and (found := cache.find(cache.key(recipe, device, identity))):
+        return _from_cache(found, directory, force=force)
+
+    stage = Stages(announce)
+    with Worker(preload=target.REQUIRES) as worker, tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        from edgekit.program import capture  # here, because torch takes a second to import and a cached export none
+
+        with stage("model"):
+            model = model or sources.load(recipe)
+        with stage("capture"):
+            program = capture(model.module, model.inputs, model.output_names)
+            program.precision = recipe.precision or "fp32"
+        key = cache.key(recipe, device, identity or program.fingerprint())
+        if use_cache and (found := cache.find(key)):
+            return _from_cache(found, directory, force=force)
+        with stage("passes"):
+            changes = passes.run(program, profile, recipe.passes)
+        with stage("lower"):
+            files = _lowered(worker, program, recipe.target, profile, Path(scratch))
+        with stage("verify"):
+            proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe)
+            parity.require(proof, lambda: _exactness_of_passes(model, profile, recipe))
+        with stage("write"):
+            built = files[0].parent
+            artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, files, proof, stage))
+            cache.keep(built, key)
+            artifact.publish(built, directory, force=force)
+    return artifact.load(directory)
+
+
+def _from_cache(found: Artifact, directory: Path, *, force: bool) -> Artifact:
+    artifact.publish(found.directory, directory, force=force)
+    return replace(found, directory=directory)
+
+
+def _lowered(worker: Worker, program: Program, target: str, profile: RuntimeProfile, scratch: Path) -> list[Path]:
+    """Lower in the worker; the program travels through a file."""
+    saved, built = scratch / "program", scratch / "artifact"
+    saved.mkdir()
+    built.mkdir()
+    program.save(saved)
+    files: list[Path] = worker.call("edgekit.targets:lower_saved", target, saved, profile, built, stage=f"lowering to {target}")
+    return files
+
+
+def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, recipe: Recipe) -> str:
+    """Run the passes once more, in float64 and checked one by one: raises ConversionError naming the one that is not
+    exact, or says that all are."""
+    from edgekit.program import capture
+
+    double = copy.deepcopy(model.module).double()
+    inputs = {name: t.double() if t.is_floating_point() else t for name, t in model.inputs.items()}
+    passes.run(capture(double, inputs, model.output_names), profile, recipe.passes, check=True)
+    return "every pass is exact in float64, so the converter or its runtime differs"
+
+
+def _manifest(
+    recipe: Recipe,
+    device: DeviceProfile,
+    model: LoadedModel,
+    program: Program,
+    changes: list[Changes],
+    files: list[Path],
+    proof: ParityRecord,
+    stages: Stages,
+) -> Manifest:
+    from edgekit.program import specs
+
+    forward = program.functions["forward"]
+    outputs = forward.run(forward.example_inputs)
+    inputs = [
+        artifact.Tensor(name=s.name, shape=s.shape, dtype=s.dtype, preprocessing=model.preprocessing)
+        for s in specs(forward.example_inputs)
+    ]
+    return Manifest(
+        model=artifact.Model(
+            name=model.name,
+            weights=model.weights,
+            weights_sha256=model.weights_sha256,
+            parameters=program.parameter_count(),
+            macs=program.macs(),
+            labels=model.labels,
+            source=model.source,
+        ),
+        target=recipe.target,
+        precision=program.precision,
+        inputs=tuple(inputs),
+        outputs=tuple(artifact.Tensor(name=s.name, shape=s.shape, dtype=s.dtype) for s in specs(outputs)),
+        files=artifact.list_files(files[0].parent, files),
+        device=device.model_dump(mode="json"),
+        passes=tuple(
+            artifact.PassRecord(
+                name=c.name,
+                changed=c.changed,
+                refusals=tuple(artifact.Refusal(node=r.node, reason=r.reason) for r in c.refusals),
+            )
+            for c in changes
+        ),
+        parity=proof,
+        stages_s=stages.taken_s,
+        versions=cache.tool_versions(),
+        recipe=recipe,
+    )

@@ -1,0 +1,189 @@
+"""What a measurement holds, and its JSON.
+
+Base units with the unit in the name; what is unknown is null, never zero, and says why where a reader would ask.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict, TypeAdapter
+
+SCHEMA_VERSION = 1
+_NO_OTHER_KEYS: ConfigDict = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic and its 95 % interval."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    value: float
+    low: float | None
+    high: float | None
+    reason: str | None = None
+    """Why there is no interval; null when there is one."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What one fresh process measured. Files are in the page cache when it starts: `cold` means a new process, not a
+    new boot."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    latency_s: tuple[float, ...]
+    """Seconds of every timed run, in order, warm-up left out."""
+    block_runs: tuple[int, ...]
+    """How many of those runs each block held; the other subjects ran between the blocks."""
+    warmup_runs: int
+    """Untimed runs after the first one and before the first block."""
+    warmup_s: float
+    steady: bool
+    """Whether rolling medians came to agree within 2 % during the warm-up."""
+    cold_load_s: float
+    """Opening the model, the runtime's own libraries already imported."""
+    first_run_s: float
+    """The first run after opening."""
+    load_memory_bytes: int
+    """Growth of the resident set from just before opening the model to after the last run."""
+    peak_memory_bytes: int
+    """Largest resident set of the whole process: interpreter, runtime libraries and model."""
+    core: int | None
+    """The core the process was pinned to; null when it could move."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The roofline: no fp32 run can take less than its multiply-adds at the machine's peak, nor less than reading its
+    weights, inputs and outputs once (Williams, Waterman and Patterson 2009)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    floor_s: float | None
+    bound: Literal["compute", "memory"] | None
+    """Which of the two sets the floor."""
+    reason: str | None
+    """Why there is no floor; null when there is one."""
+    beaten: bool | None
+    """Whether the measured median is below the floor: then the peak below is not the machine's best, or the model runs
+    from the processor's cache."""
+    bytes_moved: int | None
+    """Model file, inputs and outputs."""
+    peak_macs_per_s: float | None
+    """Fastest fp32 matrix multiplication seen on this machine at this thread count."""
+    peak_bytes_per_s: float | None
+    """Fastest read of main memory seen on this machine at this thread count."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the numbers depend on besides the model. Absolute numbers compare only where it is the same."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    device: str
+    """The device profile's name."""
+    os: str
+    cpu: str | None
+    cpu_flags: tuple[str, ...] | None
+    """The instruction sets that matter to inference, and `hypervisor` on a virtual machine."""
+    cores: int
+    """Logical cores the measurement may use."""
+    threads: int
+    """Threads the runtime computes with."""
+    runtime: str
+    """Name and version."""
+    artifact_sha256: str | None
+    """Null for a model that is not a file (PyTorch eager)."""
+    edgekit: str
+    """The version that measured."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One subject, measured. The statistics are over the runs of all processes; `processes` keeps every sample."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    subject: str
+    """The artifact directory, model file or model name, as it was given."""
+    job: str
+    """Random id of the call. Subjects of one job were interleaved: drift of the machine hit them alike."""
+    started_at: str
+    """ISO 8601, UTC."""
+    inputs: str
+    """What the model was run on."""
+    p50_s: Estimate
+    p90_s: Estimate
+    p99_s: Estimate
+    mad_s: float
+    """Median absolute deviation from the median."""
+    drift: float | None
+    """Median of a process's last quarter over that of its first, of the process where it is furthest from 1; null
+    below 8 runs a process."""
+    steady: bool
+    """Whether every process was steady after its warm-up."""
+    energy_j: float | None
+    """Joules a run."""
+    energy_status: Literal["not_requested"]
+    """Why `energy_j` is null."""
+    cold_load_s: float
+    """Median over the processes, as is the next."""
+    first_run_s: float
+    load_memory_bytes: int
+    """Largest over the processes, as is the next."""
+    peak_memory_bytes: int
+    macs: int | None
+    """Multiply-adds of one run."""
+    model_bytes: int | None
+    """Size of the model's files, or of its weights for a model that is not a file."""
+    floor: Floor
+    fingerprint: Fingerprint
+    processes: tuple[Process, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def runs(self) -> int:
+        """Timed runs of all processes."""
+        return sum(len(process.latency_s) for process in self.processes)
+
+    def to_json(self) -> str:
+        """The measurement as one JSON object."""
+        return _adapter().dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "the measurement") -> Measurement:
+        """The measurement that `to_json` wrote; `where` names it in errors. Raises InputError for anything else."""
+        from pydantic import ValidationError
+
+        try:
+            measurement = _adapter().validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"{where} is not a measurement of schema version {SCHEMA_VERSION}",
+                cause=f"{key}: {first['msg']}" if key else first["msg"],
+                next_step="give what `edgekit profile --json` of this version wrote",
+            ) from None
+        if measurement.schema_version != SCHEMA_VERSION:
+            raise InputError(
+                f"{where} has schema version {measurement.schema_version}",
+                cause=f"this edgekit reads version {SCHEMA_VERSION}",
+                next_step="measure again, or use the edgekit that wrote it (`fingerprint.edgekit` tells)",
+            )
+        return measurement
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Measurement]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Measurement)

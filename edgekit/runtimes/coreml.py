@@ -1,0 +1,55 @@
+"""Core ML, through coremltools on macOS. Unverified on hardware: no Mac has run this file yet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import Unsupported
+from edgekit.quiet import quiet
+from edgekit.runtimes import Array, Session, TensorSpec
+
+SUFFIX = ".mlpackage"
+
+
+class CoreMLSession(Session):
+    """An `MLModel` on all compute units."""
+
+    def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
+        if sys.platform != "darwin":
+            raise Unsupported(
+                "Core ML runs on macOS and iOS only",
+                cause=f"this machine runs {sys.platform}",
+                next_step="run `edgekit verify` on this artifact on a Mac",
+            )
+        with quiet():
+            import coremltools
+        self._model: Any = coremltools.models.MLModel(str(model_file))
+        self.runtime = f"coreml (coremltools {coremltools.__version__})"
+        description = self._model.get_spec().description
+        self.inputs = tuple(inputs or (_spec(feature) for feature in description.input))
+        self.outputs = tuple(outputs or (_spec(feature) for feature in description.output))
+
+    def execute(self, arrays: Sequence[Array]) -> list[Array]:
+        feed = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        found = self._model.predict(feed)
+        return [np.asarray(found[spec.name], dtype=spec.dtype).reshape(spec.shape) for spec in self.outputs]
+
+    def set_threads(self, count: int) -> None:
+        raise Unsupported(
+            "Core ML chooses its own threads", next_step="compare it with runtimes on other devices by latency alone"
+        )
+
+
+def _spec(feature: object) -> TensorSpec:
+    array = feature.type.multiArrayType  # type: ignore[attr-defined]  # a protobuf message without stubs
+    return TensorSpec(feature.name, tuple(array.shape), "float32")  # type: ignore[attr-defined]
+
+
+def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
+    """The session of an mlpackage. Raises Unsupported off macOS."""
+    return CoreMLSession(model_file, inputs, outputs)

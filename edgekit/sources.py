@@ -1,0 +1,182 @@
+"""Where a model comes from: one of edgekit's variants, a user's `file.py:factory`, or a module already built."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import models
+from edgekit.artifact import Preprocessing, sha256_of
+from edgekit.errors import ModelError, UsageError, WeightsError
+from edgekit.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A module with what is known of its borders."""
+
+    name: str
+    module: torch.nn.Module
+    inputs: dict[str, torch.Tensor]
+    """Example inputs, by the names of forward's arguments."""
+    output_names: tuple[str, ...]
+    """Empty when only running it can tell."""
+    weights: str
+    weights_sha256: str
+    preprocessing: Preprocessing | None = None
+    labels: str | None = None
+    source: str = ""
+
+
+def identity(recipe: Recipe) -> str | None:
+    """What stands for the model's graph and weights when that can be told without building it; None otherwise.
+
+    A variant's graph is edgekit's own code, and its weights are a file's content or follow from the code. Raises as
+    loading would for an unknown name or a missing checkpoint.
+    """
+    if is_factory(recipe.model):
+        return None
+    if models.family_of(recipe.model) is None:
+        models.find(recipe.model)  # raises, with near names
+    if recipe.weights is None:
+        return "seeded"
+    if not recipe.weights.is_file():
+        raise WeightsError(f"{recipe.weights} does not exist", next_step="check the path given to --weights")
+    return sha256_of(recipe.weights)
+
+
+def is_factory(model: str) -> bool:
+    """Whether `model` is written as `file.py:factory`."""
+    return ".py:" in model or model.endswith(".py")
+
+
+def display_name(model: str) -> str:
+    """The name artifacts of `model` carry: the variant's, or the factory file's stem."""
+    if is_factory(model):
+        return Path(model.rpartition(":")[0] or model).stem
+    return model
+
+
+def load(recipe: Recipe) -> LoadedModel:
+    """The model that `recipe` names, with its weights."""
+    return _load_factory(recipe) if is_factory(recipe.model) else _load_variant(recipe)
+
+
+def _load_variant(recipe: Recipe) -> LoadedModel:
+    import torch
+
+    from edgekit import weights
+
+    if recipe.input_shapes:
+        raise UsageError("--input-shape is for a file.py:factory", next_step=f"give {recipe.model} an --input-size instead")
+    variant = models.find(recipe.model).at_size(recipe.input_size)
+    module = models.build(variant)
+    if recipe.weights is None:
+        weights.initialise(module, variant.input_shape)
+    else:
+        weights.load_into(module, recipe.weights, variant)
+    return LoadedModel(
+        name=variant.name,
+        module=module,
+        inputs={"image": torch.randn(variant.input_shape, generator=torch.Generator().manual_seed(0))},
+        output_names=variant.output_names,
+        weights=weights.SEEDED if recipe.weights is None else recipe.weights.name,
+        weights_sha256=state_hash(module) if recipe.weights is None else sha256_of(recipe.weights),
+        preprocessing=variant.preprocessing,
+        labels=variant.labels,
+        source=variant.source,
+    )
+
+
+def _load_factory(recipe: Recipe) -> LoadedModel:
+    import torch
+
+    if recipe.weights is not None or recipe.input_size is not None:
+        option = "--weights" if recipe.weights is not None else "--input-size"
+        raise UsageError(
+            f"{option} is for edgekit's own models",
+            cause=f"{recipe.model} builds its module itself",
+            next_step="load weights in the factory, and give --input-shape",
+        )
+    if not recipe.input_shapes:
+        raise UsageError(
+            f"{recipe.model} needs the shape of its inputs",
+            next_step="add --input-shape 1,3,224,224, once for each argument of forward",
+        )
+    module = _built(recipe.model)
+    from edgekit.program import input_names
+
+    names = input_names(module, len(recipe.input_shapes))
+    example = torch.Generator().manual_seed(0)
+    inputs = {n: torch.randn(s, generator=example) for n, s in zip(names, recipe.input_shapes, strict=True)}
+    return from_module(module, inputs, name=display_name(recipe.model))
+
+
+def from_module(module: torch.nn.Module, inputs: dict[str, torch.Tensor], *, name: str) -> LoadedModel:
+    """A module the user has built."""
+    return LoadedModel(
+        name=name, module=module.eval(), inputs=inputs, output_names=(), weights="module", weights_sha256=state_hash(module)
+    )  # fmt: skip
+
+
+def state_hash(module: torch.nn.Module) -> str:
+    """The hash of a module's parameters and buffers, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _built(model: str) -> torch.nn.Module:
+    """The module that `file.py:factory` returns. Raises ModelError naming the file, the factory and the line."""
+    import torch
+
+    file, _, factory_name = model.rpartition(":")
+    path = Path(file or model)
+    if not file or not factory_name:
+        raise UsageError(f"{model} names no factory", next_step=f"write {path}:NAME, NAME a function without arguments")
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist", next_step="check the path before the colon")
+    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    source = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = source  # so that its classes can be found by name, as torch.export does
+    sys.path.insert(0, str(path.parent.resolve()))  # so that it can import what lies beside it
+    try:
+        spec.loader.exec_module(source)
+        factory = getattr(source, factory_name, None)
+        if not callable(factory):
+            defined = [n for n, v in vars(source).items() if callable(v) and getattr(v, "__module__", "") == spec.name]
+            raise ModelError(
+                f"{path} defines no factory {factory_name!r}",
+                cause=f"it defines {', '.join(defined) or 'no functions'}",
+                next_step="give the name of a function that returns an nn.Module",
+            )
+        module = factory()
+    except ModelError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
+        line = f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+        raise ModelError(
+            f"{model} raised {type(error).__name__}", cause=f"{error}{line}", next_step=f"make {factory_name}() run"
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(
+            f"{model} returned no module",
+            cause=f"it returned {type(module).__name__}",
+            next_step="return an instance of torch.nn.Module",
+        )
+    return module

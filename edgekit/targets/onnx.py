@@ -1,0 +1,40 @@
+"""ONNX: PyTorch's exporter on the ExportedProgram, then onnxsim; opset as the device profile states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import ConversionError
+from edgekit.profiles import RuntimeProfile
+from edgekit.program import Program
+
+PRECISIONS = ("fp32",)
+DEVICE = "host"
+REQUIRES = ("torch", "torch.onnx", "onnxscript", "onnx", "onnxsim", "onnxruntime")
+
+
+def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Path]:
+    """Write `model.onnx`. Raises ConversionError when onnxsim's own check finds that it changed the model."""
+    import onnx
+    import onnxsim
+    import torch
+
+    forward = program.functions["forward"]
+    exported = torch.onnx.export(
+        program.export(),
+        (),
+        input_names=list(forward.example_inputs),
+        output_names=list(forward.output_names),
+        opset_version=profile.opset,
+        external_data=False,
+        verbose=False,
+    )
+    assert exported is not None
+    simplified, same = onnxsim.simplify(exported.model_proto)
+    if not same:
+        raise ConversionError("onnxsim changed what the model computes", next_step="report the model")
+    simplified.producer_name = "edgekit"
+    onnx.checker.check_model(simplified, full_check=True)
+    path = directory / "model.onnx"
+    onnx.save(simplified, str(path))
+    return [path]
