@@ -1,6 +1,7 @@
-"""`edgekit::ska` becomes shifts and products: the input is padded once, and each of the K*K shifted windows is multiplied by
-its kernel entry and added up. No im2col and no gather; rank 4 for one image, rank 5 for a batch.
+"""`edgekit::ska` becomes shifts and products that every target has: no im2col, no gather, rank 4 for one image, 5 for a batch.
 
+Rows of the padded input lie one after another, so a shift by (row, column) is one contiguous window of the flat image; the
+kernels are padded to the same pitch, and the columns where a window runs over a row's end are cut off once, at the end.
 Channel c uses kernel c mod G, so [C] is read as [C/G, G] and the kernels broadcast over the first.
 """
 
@@ -20,7 +21,7 @@ from edgekit.program import Program
 
 
 def apply(program: Program, profile: RuntimeProfile) -> Changes:
-    """Lower every SKA to operators that all targets have."""
+    """Lower every SKA whose tensors stay within the profile's largest rank."""
     changes = Changes()
     for graph_module in program:
         for node in calls(graph_module, torch.ops.edgekit.ska.default):
@@ -39,19 +40,21 @@ def _shifted_products(node: Node) -> Node:
     assert isinstance(w, Node)
     batch, channels, height, width = shape(x)
     groups, area = shape(w)[1:3]
-    margin = math.isqrt(area) // 2
-    blocks = [channels // groups, groups] if batch == 1 else [batch, channels // groups, groups]
-    padded = add_call(node, aten.pad.default, x, [margin] * 4)
-    padded = add_call(node, aten.view.default, padded, [*blocks, height + 2 * margin, width + 2 * margin])
-    rows, columns = len(blocks), len(blocks) + 1
-    kernels = add_call(node, aten.split.Tensor, w, 1, 2)
+    side = math.isqrt(area)
+    margin, pitch = side // 2, width + side - 1
+    images, shared = ([], []) if batch == 1 else ([batch], [batch, 1])
+    # One row more than the windows need: the last one runs over its end by the margins' width.
+    padded = add_call(node, aten.pad.default, x, [margin, margin, margin, margin + 1])
+    flat = add_call(node, aten.view.default, padded, [*images, channels // groups, groups, 1, (height + side) * pitch])
+    kernels = add_call(node, aten.pad.default, w, [0, side - 1])
+    kernels = add_call(node, aten.view.default, kernels, [*shared, groups, area, height * pitch])
+    kernels = add_call(node, aten.split.Tensor, kernels, 1, len(shared) + 1)
     total = None
     for k, row, column in shifts(area):
-        window = add_call(node, aten.slice.Tensor, padded, rows, row, row + height)
-        window = add_call(node, aten.slice.Tensor, window, columns, column, column + width)
-        kernel = add_call(node, operator.getitem, kernels, k)
-        kernel = add_call(node, aten.view.default, kernel, [batch, *([1] * (len(blocks) == 3)), groups, height, width])
-        product = add_call(node, aten.mul.Tensor, window, kernel)
+        start = row * pitch + column
+        window = add_call(node, aten.slice.Tensor, flat, len(images) + 3, start, start + height * pitch)
+        product = add_call(node, aten.mul.Tensor, window, add_call(node, operator.getitem, kernels, k))
         total = product if total is None else add_call(node, aten.add.Tensor, total, product)
     assert total is not None
-    return add_call(node, aten.view.default, total, [batch, channels, height, width])
+    image = add_call(node, aten.view.default, total, [batch, channels, height, pitch])
+    return add_call(node, aten.slice.Tensor, image, 3, 0, width)
