@@ -56,6 +56,8 @@ def export(
         loaded = sources.from_module(model, dict(inputs), name=name)
         options["input_shapes"] = tuple(tuple(tensor.shape) for tensor in inputs.values())
     request = recipes.from_request(model=str(name if loaded else model), target=target, **options)
+    if loaded is None:
+        request = request.model_copy(update={"model": sources.canonical(request.model)})
     directory = Path(output) / f"{name or sources.display_name(request.model)}-{request.target}"
     return pipeline.export(request, directory, model=loaded, force=force, use_cache=use_cache, announce=announce)
 
@@ -84,12 +86,20 @@ def predict(directory: str | Path, photo: str | Path, *, count: int = 5) -> list
     return prediction.predict(artifact.load(Path(directory)), Path(photo), count)
 
 
-def profile(subjects: Sequence[str | Path] | str | Path, *, device: str = "host", threads: int = 1) -> list[Measurement]:
+def profile(
+    subjects: Sequence[str | Path] | str | Path,
+    *,
+    device: str = "host",
+    threads: int = 1,
+    announce: Callable[[str], None] = lambda stage: None,
+) -> list[Measurement]:
     """Latency, cold load and memory of artifacts, model files and models (PyTorch eager), measured interleaved."""
     from edgekit import profiling
 
     several = [subjects] if isinstance(subjects, (str, Path)) else subjects
-    return profiling.profile(several, device=device, threads=threads)
+    return profiling.profile(
+        several, device=device, threads=threads, progress=lambda done, total: announce(f"{done} of {total} blocks")
+    )
 
 
 def device_profiles() -> list[profiles.DeviceProfile]:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from edgekit.errors import EdgekitError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Artifact
 
 app = typer.Typer(
     name="edgekit",
     help="Takes PyTorch models made for phones to ONNX, Core ML and ExecuTorch, proves them right and measures them.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong usage or input, 3 inconclusive, 4 this machine lacks it.",
 )
+
+_BUG = 70
+"""The exit code of a fault in edgekit itself (EX_SOFTWARE): none of its answers."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ArtifactDirectory = Annotated[Path, typer.Argument(help="A directory that `edgekit export` wrote.")]
@@ -27,14 +34,12 @@ ArtifactDirectory = Annotated[Path, typer.Argument(help="A directory that `edgek
 @app.command()
 def models(json: Json = False) -> None:
     """List the models edgekit knows, with what was published of them."""
-    import dataclasses
-
     from edgekit import console
     from edgekit import models as known
 
     variants = list(known.all_variants().values())
     if json:
-        console.show_json([{**dataclasses.asdict(v), "input_sizes": list(v.input_sizes)} for v in variants])
+        console.show_json([variant.as_dict() for variant in variants])
     else:
         console.show_models(variants)
 
@@ -85,8 +90,11 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a model, prove the artifact against PyTorch, and write it with its evidence."""
-    from edgekit import api, console
+    from edgekit import api, console, targets
 
+    asked: list[str | None] = list(dict.fromkeys(target)) if target else [None]
+    for named in target or ():
+        targets.find(named)  # all of them, before any work is done
     request: dict[str, Any] = {
         "device": device,
         "weights": weights,
@@ -95,17 +103,18 @@ def export(
         "precision": precision,
         "passes": None if passes is None else tuple(name.strip() for name in passes.split(",") if name.strip()),
     }
-    made = []
-    asked: list[str | None] = [*target] if target else [None]
-    for one in asked:
-        with console.progress(f"{model} to {one or 'its target'}", silent=json) as announce:
-            made.append(
-                api.export(model, one, output=output, force=force, use_cache=not no_cache, announce=announce, **request)
-            )
+    made: list[Artifact] = []
+    try:
+        for one in asked:
+            with console.progress(f"{model} to {one or 'its target'}", silent=json) as announce:
+                made.append(
+                    api.export(model, one, output=output, force=force, use_cache=not no_cache, announce=announce, **request)
+                )
+    finally:
+        if made and not json:
+            console.show_artifacts(made)  # also the ones before the one that failed
     if json:
         console.show_json([m.as_dict() for m in made])
-    else:
-        console.show_artifacts(made)
 
 
 @app.command()
@@ -113,7 +122,8 @@ def verify(artifact: ArtifactDirectory, json: Json = False) -> None:
     """Check an artifact's files, run it on its reference inputs, and compare with the eager model's outputs."""
     from edgekit import api, console
 
-    record = api.verify(artifact)
+    with console.progress(f"verifying {artifact}", silent=json):
+        record = api.verify(artifact)
     if json:
         console.show_json(record.model_dump(mode="json"))
     else:
@@ -134,12 +144,37 @@ def predict(
     from edgekit import api, console
     from edgekit.artifact import load
 
-    predictions = api.predict(artifact, photo)
+    with console.progress(f"classifying {photo}", silent=json):
+        predictions = api.predict(artifact, photo)
     real = load(artifact).manifest.model.weights != "seeded"
     if json:
         console.show_json({"weights_are_real": real, "top": [dataclasses.asdict(p) for p in predictions]})
     else:
         console.show_predictions(predictions, real=real)
+
+
+@app.command()
+def profile(
+    subjects: Annotated[
+        list[str], typer.Argument(help="Artifacts, bare model files, or models' names (PyTorch eager); measured interleaved.")
+    ],
+    device: Annotated[str, typer.Option(help="A device profile (see `edgekit devices`).")] = "host",
+    threads: Annotated[int, typer.Option(min=1, help="Threads every runtime computes with.")] = 1,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the measurements, as JSON, here.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure latency, load time and memory, side by side, beside the floor the machine allows."""
+    from edgekit import api, console
+
+    with console.progress("measuring", silent=json) as announce:
+        measurements = api.profile(subjects, device=device, threads=threads, announce=announce)
+    records = [measurement.as_dict() for measurement in measurements]
+    if output is not None:
+        console.write_json(output, records)
+    if json:
+        console.show_json(records)
+    else:
+        console.show_measurements(measurements)
 
 
 def _shapes(given: list[str] | None) -> tuple[tuple[int, ...], ...] | None:
@@ -160,16 +195,33 @@ def _end_cleanly(signal_number: int, _: object) -> NoReturn:
 
 def main() -> None:
     """The `edgekit` command."""
-    signal.signal(signal.SIGTERM, _end_cleanly)
-    try:
-        app()
-    except EdgekitError as error:
-        from edgekit import console
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(ending, _end_cleanly)
+    sys.exit(_run(sys.argv[1:] or ["--help"]))
 
-        console.show_error(error, as_json="--json" in sys.argv)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+def _run(arguments: list[str]) -> int:
+    """Run the command and print what it raises. The exit code."""
+    try:
+        return app(arguments, prog_name="edgekit", standalone_mode=False) or 0
+    except EdgekitError as error:
+        failure = error
+    except TyperException as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", "edgekit")
+        failure = UsageError(error.format_message(), next_step=f"see `{command} --help`")
+    except Exception as error:
+        traceback.print_exc()
+        failure = EdgekitError(
+            f"edgekit itself failed: {type(error).__name__}",
+            cause=str(error),
+            next_step="report it with the lines above; edgekit doctor may tell more",
+        )
+        failure.exit_code = _BUG
+    from edgekit import console
+
+    console.show_error(failure, as_json="--json" in arguments)
+    return failure.exit_code
 
 
 if __name__ == "__main__":

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from edgekit.errors import EdgekitError, OutputError
+from edgekit.quiet import stdout_kept_clean
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgekit.artifact import Artifact, Parity, ParityRecord
     from edgekit.doctor import Finding
-    from edgekit.errors import EdgekitError
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
     from edgekit.profiles import DeviceProfile
+    from edgekit.profiling import Measurement
 
 _WIDE = 160
 
@@ -31,6 +36,16 @@ def _console(*, error: bool = False) -> Console:
 def show_json(value: Any) -> None:
     """Print `value` as JSON."""
     print(json.dumps(value, indent=1))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to a file, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}", cause=error.strerror or str(error), next_step="check --output") from error
 
 
 def show_error(error: EdgekitError, *, as_json: bool) -> None:
@@ -60,13 +75,15 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(title: str, *, silent: bool) -> Iterator[Callable[[str], None]]:
-    """A spinner that names the stage under way; nothing when `silent` or not on a terminal."""
+    """A spinner that names the stage under way; nothing when `silent` or not on a terminal. Whatever is printed meanwhile
+    goes to standard error."""
     console = _console(error=True)
-    if silent or not console.is_terminal:
-        yield lambda stage: None
-        return
-    with console.status(title) as status:
-        yield lambda stage: status.update(f"{title}: {stage}")
+    with stdout_kept_clean():
+        if silent or not console.is_terminal:
+            yield lambda stage: None
+            return
+        with console.status(title) as status:
+            yield lambda stage: status.update(f"{title}: {stage}")
 
 
 def show_models(variants: Sequence[Variant]) -> None:
@@ -131,6 +148,18 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
 
 def _parity_cell(parity: Parity) -> str:
     return "not run here" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
+
+
+def show_measurements(measurements: Sequence[Measurement]) -> None:
+    from edgekit.profiling import table
+
+    rows = table.rows(measurements)
+    show_table(list(rows[0]), [list(row.values()) for row in rows], right=range(2, len(rows[0])))
+    first = measurements[0].fingerprint
+    note(f"{first.cpu or first.os}; {first.threads} thread(s); inputs: {measurements[0].inputs}")
+    for measurement in measurements:
+        for warning in table.warnings(measurement):
+            note(f"{measurement.subject}: {warning}")
 
 
 def show_parity(record: ParityRecord) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import io
+import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import ModelError
+from edgekit.quiet import quiet
 from edgekit.runtimes import TensorSpec
 
 Tensors = dict[str, torch.Tensor]
@@ -36,9 +39,9 @@ class Function:
     """The graph in the form lowering takes; None while it may still be rewritten."""
 
     def run(self, inputs: Tensors) -> Tensors:
-        """The graph's outputs by name."""
+        """The graph's outputs by name; `inputs` stay as they are, even where the graph writes to them."""
         with torch.no_grad():
-            leaves = pytree.tree_leaves(self.graph_module(*inputs.values()))
+            leaves = pytree.tree_leaves(self.graph_module(*_clones(inputs)))
         return dict(zip(self.output_names, leaves, strict=True))
 
 
@@ -65,24 +68,32 @@ class Program:
         captured = self.functions[function]
         if captured.exported is None:
             arguments = tuple(captured.example_inputs.values())
-            captured.exported = torch.export.export(captured.graph_module, arguments)
+            with torch.no_grad():
+                captured.exported = torch.export.export(captured.graph_module, arguments)
         return captured.exported
 
     def save(self, directory: Path) -> None:
         """Write the exported functions into `directory`, for another process to lower."""
         for name, function in self.functions.items():
-            torch.export.save(self.export(name), directory / f"{name}.pt2")
-            torch.save((function.example_inputs, function.output_names), directory / f"{name}.pt")
+            # Through memory: PyTorch aborts the process when a file that it writes itself meets a full disk.
+            graph, borders = io.BytesIO(), io.BytesIO()
+            torch.export.save(self.export(name), graph)
+            torch.save((function.example_inputs, function.output_names), borders)
+            (directory / f"{name}.pt2").write_bytes(graph.getbuffer())
+            (directory / f"{name}.pt").write_bytes(borders.getbuffer())
         (directory / "precision").write_text(self.precision)
 
     def fingerprint(self) -> str:
-        """The hash of the graphs and of every weight in them: equal only for programs that compute the same."""
-        digest = hashlib.sha256()
-        for graph_module in self:
-            digest.update(str(graph_module.graph).encode())
-            for name, tensor in [*graph_module.named_parameters(), *graph_module.named_buffers()]:
-                digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        """The hash of the graphs, of their borders and of every weight in them: equal only for programs that compute the
+        same under the same names."""
+        digest = hashlib.sha256(self.precision.encode())
+        for name, function in self.functions.items():
+            digest.update(repr((name, specs(function.example_inputs), function.output_names)).encode())
+            digest.update(str(function.graph_module.graph).encode())
+            for kind in (function.graph_module.named_parameters(), function.graph_module.named_buffers()):
+                for path, tensor in kind:
+                    digest.update(f"{path}{tensor.dtype}{list(tensor.shape)}".encode())
+                    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def parameter_count(self) -> int:
@@ -92,12 +103,8 @@ class Program:
 
     def macs(self) -> int:
         """Multiply-adds of one run of `forward`: convolutions and matrix products, at the captured shapes."""
-        from torch.utils.flop_counter import FlopCounterMode
-
         forward = self.functions["forward"]
-        with FlopCounterMode(display=False) as counter:
-            forward.run(forward.example_inputs)
-        return int(counter.get_total_flops() // 2)
+        return count_macs(lambda: forward.run(forward.example_inputs))
 
 
 def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, ...] = ()) -> Program:
@@ -109,7 +116,7 @@ def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, .
     arguments = tuple(inputs.values())
     try:
         with torch.no_grad():
-            outputs = module(*arguments)
+            outputs = module(*_clones(inputs))
     except Exception as error:
         raise ModelError(
             f"{type(module).__name__} does not run on inputs of {_shapes(inputs)}",
@@ -117,17 +124,36 @@ def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, .
             next_step="check the input shapes against the module's forward",
         ) from error
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             exported = torch.export.export(module, arguments)
     except Exception as error:
         raise ModelError(
             f"torch.export cannot capture {type(module).__name__}",
-            cause=f"{_first_line(error)}{_where(error)}",
+            cause=f"{_first_line(error)}{_operator(error)}{_where(error)}",
             next_step="rewrite that line without data-dependent Python control flow or untraceable operators",
         ) from error
     graph_module = exported.module(check_guards=False)
     assert isinstance(graph_module, GraphModule)
+    _free_of_layout(graph_module)
     return Program({"forward": Function(graph_module, dict(inputs), output_names or _names_of(outputs))})
+
+
+def _free_of_layout(graph_module: GraphModule) -> None:
+    """Write each `view` as `reshape`: the same values, and legal whatever the memory layout a rewrite before it leaves."""
+    aten = torch.ops.aten
+    for view, reshape in ((aten.view.default, aten.reshape.default), (aten.view_as.default, aten.reshape_as.default)):
+        for node in graph_module.graph.find_nodes(op="call_function", target=view):
+            node.target = reshape
+    graph_module.recompile()
+
+
+def count_macs(run: Callable[[], object]) -> int:
+    """Multiply-adds of the convolutions and matrix products that `run` performs."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops() // 2)
 
 
 def load(directory: Path) -> Program:
@@ -162,7 +188,7 @@ def specs(tensors: Mapping[str, torch.Tensor]) -> tuple[TensorSpec, ...]:
 
 
 def _names_of(outputs: object) -> tuple[str, ...]:
-    """`output` for one tensor; dictionary keys or positions for several."""
+    """`output` for one tensor; dictionary keys, fields or positions for several."""
     leaves = pytree.tree_flatten_with_path(outputs)[0]
     if not leaves or not all(isinstance(leaf, torch.Tensor) for _, leaf in leaves):
         raise ModelError(
@@ -172,7 +198,16 @@ def _names_of(outputs: object) -> tuple[str, ...]:
         )
     if len(leaves) == 1:
         return ("output",)
-    return tuple("_".join(["output", *(str(getattr(k, "key", getattr(k, "idx", ""))) for k in p)]) for p, _ in leaves)
+    return tuple("_".join(["output", *map(_key_of, path)]) for path, _ in leaves)
+
+
+def _key_of(entry: object) -> str:
+    """The dictionary key, position or field name in one entry of an output's path."""
+    return next(str(getattr(entry, kind)) for kind in ("key", "idx", "name") if hasattr(entry, kind))
+
+
+def _clones(inputs: Tensors) -> tuple[torch.Tensor, ...]:
+    return tuple(tensor.clone() for tensor in inputs.values())
 
 
 def _shapes(inputs: Tensors) -> str:
@@ -182,6 +217,17 @@ def _shapes(inputs: Tensors) -> str:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _operator(error: BaseException) -> str:
+    """The operator that could not be captured: the one being dispatched, else the last one in the trace, which torch.export
+    writes out as it fails."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            if isinstance(value, torch._ops.OpOverload):
+                return f", at operator {value}"
+    traced = re.findall(r"torch\.ops\.([\w.]+)\(", "".join(getattr(error, "__notes__", ())))
+    return f", at operator {traced[-1]}" if traced else ""
 
 
 def _where(error: BaseException) -> str:

@@ -24,26 +24,33 @@ def shifts(kernel_area: int) -> Iterator[tuple[int, int, int]]:
         yield k, row, column
 
 
-@torch.library.custom_op("edgekit::ska", mutates_args=())
-def ska(x: Tensor, w: Tensor) -> Tensor:
+def definition(x: Tensor, w: Tensor) -> Tensor:
     """Aggregate `x` [B, C, H, W] with the kernels `w` [B, G, K*K, H, W], K odd and G a divisor of C; gives
     [B, C, H, W]. Channel c uses kernel c mod G (interleaved, not blocked)."""
+    _check(x, w)
     batch, channels, height, width = x.shape
     groups, area = w.shape[1:3]
     margin = math.isqrt(area) // 2
     padded = F.pad(x, (margin,) * 4).view(batch, channels // groups, groups, height + 2 * margin, width + 2 * margin)
-    out = torch.zeros_like(x).view(batch, channels // groups, groups, height, width)
+    out = x.new_zeros(())
     for k, row, column in shifts(area):
-        out += padded[..., row : row + height, column : column + width] * w[:, None, :, k]
+        out = out + padded[..., row : row + height, column : column + width] * w[:, None, :, k]
     return out.view(x.shape)
+
+
+ska = torch.library.custom_op("edgekit::ska", definition, mutates_args=())
 
 
 @ska.register_fake
 def _(x: Tensor, w: Tensor) -> Tensor:
-    groups, area = w.shape[1:3]
-    if x.shape[1] % groups or w.shape[3:] != x.shape[2:] or math.isqrt(area) ** 2 != area or area % 2 == 0:
-        raise ValueError(f"SKA: kernels {list(w.shape)} do not fit an input {list(x.shape)}")
+    _check(x, w)
     return torch.empty_like(x)
+
+
+def _check(x: Tensor, w: Tensor) -> None:
+    fits = x.dim() == 4 and w.dim() == 5 and w.shape[0] == x.shape[0] and w.shape[3:] == x.shape[2:]
+    if not fits or x.shape[1] % w.shape[1] or math.isqrt(w.shape[2]) ** 2 != w.shape[2] or w.shape[2] % 2 == 0:
+        raise ValueError(f"SKA: kernels {list(w.shape)} do not fit an input {list(x.shape)}")
 
 
 def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from edgekit.errors import InputError
 
-if TYPE_CHECKING:
-    from pydantic import ConfigDict, TypeAdapter
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 _NO_OTHER_KEYS: ConfigDict = {"extra": "forbid", "strict": True}
+_Latency = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Process:
 
     __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
 
-    latency_s: tuple[float, ...]
+    latency_s: Annotated[tuple[_Latency, ...], Field(min_length=1)]
     """Seconds of every timed run, in order, warm-up left out."""
     block_runs: tuple[int, ...]
     """How many of those runs each block held; the other subjects ran between the blocks."""
@@ -48,9 +48,12 @@ class Process:
     steady: bool
     """Whether rolling medians came to agree within 2 % during the warm-up."""
     cold_load_s: float
-    """Opening the model, the runtime's own libraries already imported."""
+    """Opening the model, the libraries that its runtime lists in `LIBRARIES` already imported."""
     first_run_s: float
     """The first run after opening."""
+    waited_share: float | None
+    """Share of the timed blocks for which its threads were ready to run while something else had their core: latencies
+    then include the waiting. Null where the system does not tell (Linux does)."""
     load_memory_bytes: int
     """Growth of the resident set from just before opening the model to after the last run."""
     peak_memory_bytes: int
@@ -80,6 +83,8 @@ class Floor:
     """Fastest fp32 matrix multiplication seen on this machine at this thread count."""
     peak_bytes_per_s: float | None
     """Fastest read of main memory seen on this machine at this thread count."""
+    peak_calm: bool | None
+    """Whether the machine was calm when its peaks were measured; if not, they may be too low and the floor too high."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ class Measurement:
     below 8 runs a process."""
     steady: bool
     """Whether every process was steady after its warm-up."""
+    waited_share: float | None
+    """That of the process that waited most; null where unknown."""
     energy_j: float | None
     """Joules a run."""
     energy_status: Literal["not_requested"]
@@ -146,13 +153,17 @@ class Measurement:
     """Size of the model's files, or of its weights for a model that is not a file."""
     floor: Floor
     fingerprint: Fingerprint
-    processes: tuple[Process, ...]
-    schema_version: int = SCHEMA_VERSION
+    processes: Annotated[tuple[Process, ...], Field(min_length=1)]
+    schema_version: Literal[1] = SCHEMA_VERSION
 
     @property
     def runs(self) -> int:
         """Timed runs of all processes."""
         return sum(len(process.latency_s) for process in self.processes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The measurement as JSON holds it."""
+        return dict(_adapter().dump_python(self, mode="json"))
 
     def to_json(self) -> str:
         """The measurement as one JSON object."""
@@ -161,29 +172,20 @@ class Measurement:
     @classmethod
     def from_json(cls, text: str, *, where: str = "the measurement") -> Measurement:
         """The measurement that `to_json` wrote; `where` names it in errors. Raises InputError for anything else."""
-        from pydantic import ValidationError
-
         try:
-            measurement = _adapter().validate_json(text)
+            return _adapter().validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            problems = {".".join(map(str, problem["loc"])): problem["msg"] for problem in error.errors()}
+            if "schema_version" in problems:  # it explains all the others
+                problems = {"schema_version": problems["schema_version"]}
+            key, problem = next(iter(problems.items()))
             raise InputError(
-                f"{where} is not a measurement of schema version {SCHEMA_VERSION}",
-                cause=f"{key}: {first['msg']}" if key else first["msg"],
-                next_step="give what `edgekit profile --json` of this version wrote",
+                f"{where} is not a measurement that this edgekit reads (schema version {SCHEMA_VERSION})",
+                cause=f"{key}: {problem}" if key else problem,
+                next_step="give what `edgekit profile --json` of this version wrote, or measure again",
             ) from None
-        if measurement.schema_version != SCHEMA_VERSION:
-            raise InputError(
-                f"{where} has schema version {measurement.schema_version}",
-                cause=f"this edgekit reads version {SCHEMA_VERSION}",
-                next_step="measure again, or use the edgekit that wrote it (`fingerprint.edgekit` tells)",
-            )
-        return measurement
 
 
 @functools.cache
 def _adapter() -> TypeAdapter[Measurement]:
-    from pydantic import TypeAdapter
-
     return TypeAdapter(Measurement)

@@ -9,7 +9,7 @@ is coarse, and an interval errs on the narrow side where processes truly differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -119,14 +119,14 @@ def block_length(samples: Samples, q: float) -> int:
     longest = max(n // 4, 1)
     if spread <= 0:  # strongly alternating, or too correlated for this series to tell
         return 1 if bias <= 0 else longest
-    length = (2 * bias**2 / (4 / 3 * spread**2) * n) ** (1 / 3)
+    length = math.cbrt(2 * bias**2 / (4 / 3 * spread**2) * n)
     return min(max(math.ceil(length), 1), longest)
 
 
 def _blocks(arrays: Sequence[Samples], q: float) -> int:
     """How many blocks make up one process in a resample."""
     length = max(block_length(array, q) for array in arrays)
-    return max(1, round(min(array.size for array in arrays) / length))
+    return max(1, min(map(len, arrays)) // length)
 
 
 class _Draw:
@@ -141,7 +141,7 @@ class _Draw:
         self._process = generator.integers(processes, size=(_RESAMPLES, processes))
         self._position = generator.random((_RESAMPLES, processes, blocks))
 
-    def resamples(self, arrays: Sequence[Samples]) -> list[Samples]:
+    def resamples(self, arrays: Sequence[Samples]) -> Iterator[Samples]:
         """Pooled resamples of `arrays`, one a row, in parts of bounded size. Each drawn process gives as many samples
         as a process has on average."""
         sizes = np.array([array.size for array in arrays])
@@ -150,14 +150,12 @@ class _Draw:
         blocks = self._position.shape[2]
         length = min(math.ceil(wanted / blocks), int(sizes.min()))
         rows = max(1, _CHUNK_ELEMENTS // flat.size)
-        parts = []
         for row in range(0, _RESAMPLES, rows):
             chosen, position = self._process[row : row + rows], self._position[row : row + rows]
             starts = np.floor(position * (sizes[chosen] - length + 1)[..., None]).astype(np.int64)
             index = (offsets[chosen][..., None] + starts)[..., None] + np.arange(length)
             index = index.reshape(*chosen.shape, blocks * length)[..., :wanted]
-            parts.append(flat[index.reshape(len(chosen), -1)])
-        return parts
+            yield flat[index.reshape(len(chosen), -1)]
 
 
 def _interval(value: float, parts: Sequence[Samples], back: Callable[[float], float] = float) -> Estimate:

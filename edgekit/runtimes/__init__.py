@@ -3,6 +3,7 @@
 A runtime file is found by its name and exports
 
 - `SUFFIX`: the model file's suffix it opens (`""` for one that opens a module, not a file);
+- `LIBRARIES`: the modules its `open` imports, so that measuring a load can import them first;
 - `open(model_file, inputs, outputs) -> Session`, where `inputs` and `outputs` name the tensors for formats that do not
   keep the names themselves (`None` when there is no manifest).
 """

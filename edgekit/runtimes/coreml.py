@@ -14,6 +14,7 @@ from edgekit.quiet import quiet
 from edgekit.runtimes import Array, Session, TensorSpec
 
 SUFFIX = ".mlpackage"
+LIBRARIES = ("coremltools",)
 
 
 class CoreMLSession(Session):

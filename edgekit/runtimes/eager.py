@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 SUFFIX = ""
+LIBRARIES = ("torch",)
 
 
 class EagerSession(Session):
@@ -18,13 +19,15 @@ class EagerSession(Session):
 
     def __init__(self, module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], output_names: Sequence[str]) -> None:
         import torch
+        from torch._subclasses.fake_tensor import FakeTensorMode
 
         self.runtime = f"torch {torch.__version__} eager"
         self._module = module.eval()
+        self._example = tuple(inputs.values())
         self.inputs = tuple(_spec(name, tensor) for name, tensor in inputs.items())
-        self.outputs = tuple(
-            _spec(name, tensor) for name, tensor in zip(output_names, self._forward(list(inputs.values())), strict=True)
-        )
+        with FakeTensorMode(allow_non_fake_inputs=True):  # shapes alone: the first real run is the caller's
+            outputs = self._forward(list(inputs.values()))
+        self.outputs = tuple(_spec(name, tensor) for name, tensor in zip(output_names, outputs, strict=True))
 
     def _forward(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         import torch
@@ -37,6 +40,18 @@ class EagerSession(Session):
         import torch
 
         return [output.numpy() for output in self._forward([torch.from_numpy(array) for array in arrays])]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one run. Counted by running once more, so not while timing."""
+        from edgekit.program import count_macs
+
+        return count_macs(lambda: self._forward(list(self._example)))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all parameters and buffers."""
+        return sum(tensor.nbytes for tensor in self._module.state_dict().values())
 
     def set_threads(self, count: int) -> None:
         import torch

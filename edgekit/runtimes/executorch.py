@@ -12,6 +12,8 @@ from edgekit.quiet import quiet
 from edgekit.runtimes import Array, Session, TensorSpec
 
 SUFFIX = ".pte"
+# The binding itself: the public module around it imports the whole export stack, seconds that no device spends.
+LIBRARIES = ("torch", "executorch.extension.pybindings._portable_lib")
 
 # The binding gives ExecuTorch's ScalarType numbers, which are torch's.
 _NUMPY_NAMES = {
@@ -31,13 +33,14 @@ class ExecuTorchSession(Session):
 
     def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
         with quiet():
-            from executorch.extension.pybindings import portable_lib
+            import torch  # noqa: F401 - the binding needs its libraries loaded
+            from executorch.extension.pybindings import _portable_lib
 
         self.runtime = f"executorch {importlib.metadata.version('executorch')}"
-        self._threadpool = portable_lib
+        self._binding, self._model_file, self._has_run = _portable_lib, str(model_file), False
         try:
             with quiet():
-                self._module = portable_lib._load_for_executorch(str(model_file))
+                self._module = _portable_lib._load_for_executorch(self._model_file)
                 meta = self._module.method_meta("forward")
         except RuntimeError as error:
             raise ArtifactError(
@@ -51,13 +54,20 @@ class ExecuTorchSession(Session):
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
         import torch
 
+        self._has_run = True
         outputs = self._module.forward([torch.from_numpy(array) for array in arrays])
         # The tensors alias the program's planned memory, which the next run overwrites.
         return [output.numpy().copy() for output in outputs]
 
     def set_threads(self, count: int) -> None:
         with quiet():
-            self._threadpool._unsafe_reset_threadpool(count)
+            # A module that has run holds on to the pool: resetting it then waits for ever. A fresh one does not.
+            if self._has_run:
+                self._module = None
+                self._binding._unsafe_reset_threadpool(count)
+                self._module, self._has_run = self._binding._load_for_executorch(self._model_file), False
+            else:
+                self._binding._unsafe_reset_threadpool(count)
 
 
 def _numbered(kind: str, count: int, meta_of: Callable[[int], Any]) -> tuple[TensorSpec, ...]:

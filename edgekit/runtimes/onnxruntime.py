@@ -9,6 +9,7 @@ from edgekit.errors import ArtifactError
 from edgekit.runtimes import Array, Session, TensorSpec
 
 SUFFIX = ".onnx"
+LIBRARIES = ("onnxruntime",)
 
 _NUMPY_NAMES = {
     "tensor(float)": "float32",
@@ -54,6 +55,7 @@ class OnnxRuntimeSession(Session):
         return list(self._session.run(self._output_names, feed))
 
     def set_threads(self, count: int) -> None:
+        del self._session  # first, or memory would hold the model twice
         self.__init__(self._model_file, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
 
 

@@ -1,0 +1,92 @@
+"""A measurement as people read it: cells for a table, and what should make them doubt it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgekit.profiling.comparison import ratio
+from edgekit.profiling.measurement import Estimate, Measurement
+
+_NOTABLE_WAIT = 0.02
+_NOTABLE_DRIFT = 0.05
+_NOTABLE_DISAGREEMENT = 0.05
+
+
+def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
+    """One row a measurement, its cells by column title, in order. Ratios are to the first. A dash is unknown."""
+    return [
+        {
+            "subject": measurement.subject,
+            "runtime": measurement.fingerprint.runtime,
+            "p50 [95 %]": _milliseconds(measurement.p50_s),
+            "p90": _milliseconds(measurement.p90_s),
+            "p99": _milliseconds(measurement.p99_s),
+            "to the first": "1" if measurement is measurements[0] else _ratio(ratio(measurement, measurements[0])),
+            "floor": _floor(measurement),
+            "load": f"{measurement.cold_load_s * 1e3:.0f} ms",
+            "memory": f"{measurement.peak_memory_bytes / 1e6:.0f} MB",
+            "model": "-" if measurement.model_bytes is None else f"{measurement.model_bytes / 1e6:.1f} MB",
+        }
+        for measurement in measurements
+    ]
+
+
+def warnings(measurement: Measurement) -> list[str]:
+    """What should make a reader doubt the figures, each with what to do about it."""
+    found = []
+    if measurement.waited_share is not None and measurement.waited_share > _NOTABLE_WAIT:
+        found.append(
+            f"another program had the core {measurement.waited_share:.0%} of the time, and latencies include the waiting: "
+            "close other programs and measure again"
+        )
+    if not measurement.steady:
+        found.append("not steady after the warm-up: let the machine come to rest and measure again")
+    if measurement.drift is not None and abs(math.log(measurement.drift)) > _NOTABLE_DRIFT:
+        found.append(
+            f"latency drifted by {measurement.drift - 1:+.0%} within a process: the machine heats up, or is busy with "
+            "something else"
+        )
+    medians = sorted(_median(process.latency_s) for process in measurement.processes)
+    if medians[-1] / medians[0] > 1 + _NOTABLE_DISAGREEMENT:
+        found.append(f"processes disagree by {medians[-1] / medians[0] - 1:.0%}: the interval shows it; measure longer")
+    if measurement.floor.peak_calm is False:
+        found.append("the floor may be too high: the machine was busy when its peak was measured")
+    if measurement.floor.beaten:
+        found.append(
+            "faster than its floor: the peak was measured too low (a busy machine), or the model runs from the "
+            "processor's cache"
+        )
+    return found
+
+
+def _median(samples: Sequence[float]) -> float:
+    return sorted(samples)[len(samples) // 2]
+
+
+def _milliseconds(estimate: Estimate) -> str:
+    text = f"{_digits(estimate.value * 1e3)} ms"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{_digits(estimate.low * 1e3)}, {_digits(estimate.high * 1e3)}]"
+
+
+def _ratio(estimate: Estimate) -> str:
+    text = f"{estimate.value:.3f}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _floor(measurement: Measurement) -> str:
+    floor = measurement.floor
+    if floor.floor_s is None:
+        return "-"
+    return f"{_digits(floor.floor_s * 1e3)} ms ({measurement.p50_s.value / floor.floor_s:.1f}x, {floor.bound})"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, without exponent."""
+    if value <= 0:
+        return "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
