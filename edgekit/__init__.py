@@ -6,6 +6,7 @@ The public names are loaded when they are first used, so that importing edgekit 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from edgekit.runtimes import Session
 
 __version__ = "0.1.0"
+
+# ONNX Runtime's wheels report the models they open (file names, hashes) to Microsoft unless told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Artifact",

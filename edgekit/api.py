@@ -98,7 +98,7 @@ def profile(
 
     several = [subjects] if isinstance(subjects, (str, Path)) else subjects
     return profiling.profile(
-        several, device=device, threads=threads, progress=lambda done, total: announce(f"{done} of {total} blocks")
+        several, device=device, threads=threads, progress=lambda done, total: announce(f"{done} of {total} steps")
     )
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
-import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from edgekit import scratch
 from edgekit.errors import ArtifactError, OutputError, Unsupported
 from edgekit.recipe import Recipe
 from edgekit.typed_yaml import Frozen
@@ -27,8 +27,6 @@ from edgekit.typed_yaml import Frozen
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 REFERENCE = "reference.npz"
-
-_STAGING_PREFIX = ".edgekit-staging-"
 
 
 class Preprocessing(Frozen):
@@ -50,10 +48,17 @@ class Tensor(Frozen):
     preprocessing: Preprocessing | None = None
 
 
+def _inside(path: str) -> str:
+    """An artifact comes from anywhere: the files it lists must be its own."""
+    if PurePosixPath(path).is_absolute() or not PurePosixPath(path).parts or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path!r} is no path inside the artifact")
+    return path
+
+
 class File(Frozen):
     """A file of the artifact; a directory (`.mlpackage`) is listed file by file."""
 
-    path: str
+    path: Annotated[str, AfterValidator(_inside)]
     size_bytes: int
     sha256: str
 
@@ -123,7 +128,7 @@ class Manifest(BaseModel):
     quantization: None = None
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    files: tuple[File, ...]
+    files: Annotated[tuple[File, ...], Field(min_length=1)]
     device: dict[str, Any]
     """The device profile in full."""
     passes: tuple[PassRecord, ...]
@@ -137,8 +142,13 @@ class Manifest(BaseModel):
 
     def sealed(self) -> Manifest:
         """The same manifest with its digest."""
-        content = self.model_dump_json(exclude={"digest"})
-        return self.model_copy(update={"digest": hashlib.sha256(content.encode()).hexdigest()})
+        return self.model_copy(update={"digest": _digest(json.loads(self.model_dump_json()))})
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """The SHA-256 of a manifest as read, all but its digest: an added key shows as much as a changed one."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -172,25 +182,34 @@ class Artifact:
 
 def load(directory: Path) -> Artifact:
     """The artifact in `directory`, its files checked against the manifest. Raises ArtifactError for whatever is missing,
-    cut short, changed since, or written by a newer edgekit."""
-    manifest = _read_manifest(directory)
-    for file in manifest.files:
-        path = directory / file.path
-        if not path.is_file():
-            raise ArtifactError(f"{directory} lacks {file.path}", cause="the manifest lists it", next_step=_AGAIN)
-        if path.stat().st_size != file.size_bytes:
-            raise ArtifactError(
-                f"{path} is not the file that was exported",
-                cause=f"it has {path.stat().st_size} bytes, the manifest says {file.size_bytes}: cut short or edited",
-                next_step=_AGAIN,
-            )
-        if sha256_of(path) != file.sha256:
-            raise ArtifactError(
-                f"{path} is not the file that was exported",
-                cause="its SHA-256 differs from the manifest's: edited or damaged",
-                next_step=_AGAIN,
-            )
+    cut short, changed since, unreadable, or written by a newer edgekit."""
+    try:
+        manifest = _read_manifest(directory)
+        for file in manifest.files:
+            _check_file(directory, file)
+    except OSError as error:
+        raise ArtifactError(
+            f"{error.filename or directory} cannot be read", cause=str(error.strerror), next_step="check its permissions"
+        ) from error
     return Artifact(directory, manifest)
+
+
+def _check_file(directory: Path, file: File) -> None:
+    path = directory / file.path
+    if not path.is_file():
+        raise ArtifactError(f"{directory} lacks {file.path}", cause="the manifest lists it", next_step=_AGAIN)
+    if path.stat().st_size != file.size_bytes:
+        raise ArtifactError(
+            f"{path} is not the file that was exported",
+            cause=f"it has {path.stat().st_size} bytes, the manifest says {file.size_bytes}: cut short or edited",
+            next_step=_AGAIN,
+        )
+    if sha256_of(path) != file.sha256:
+        raise ArtifactError(
+            f"{path} is not the file that was exported",
+            cause="its SHA-256 differs from the manifest's: edited or damaged",
+            next_step=_AGAIN,
+        )
 
 
 _AGAIN = "export it again, or copy it again from where it was whole"
@@ -199,31 +218,42 @@ _AGAIN = "export it again, or copy it again from where it was whole"
 def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.is_file():
-        raise ArtifactError(
-            f"{directory} is not an edgekit artifact",
-            cause=f"it holds no {MANIFEST}" if directory.is_dir() else "no such directory",
-            next_step="give the directory that `edgekit export` wrote",
-        )
+        raise _no_artifact(directory)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_bytes())
         version = data["schema_version"]
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path} is damaged", cause="it is no text", next_step=_AGAIN) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} is damaged", cause=f"not a manifest: {error!r}", next_step=_AGAIN) from error
+        cause = f"it is no JSON: {error}" if isinstance(error, ValueError) else "it has no schema_version"
+        raise ArtifactError(f"{path} is damaged", cause=cause, next_step=_AGAIN) from error
     if version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{path} has schema version {version!r}",
             cause=f"this edgekit reads version {SCHEMA_VERSION}",
             next_step="install the edgekit that wrote it (its `versions` entry tells), or a newer one",
         )
+    if data.get("digest") != _digest(data):
+        raise ArtifactError(f"{path} was edited", cause="its digest does not match its content", next_step=_AGAIN)
     try:
-        manifest = Manifest.model_validate(data)
+        return Manifest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{path} is damaged", cause=f"{key}: {first['msg']}", next_step=_AGAIN) from error
-    if manifest.digest != manifest.sealed().digest:
-        raise ArtifactError(f"{path} was edited", cause="its digest does not match its content", next_step=_AGAIN)
-    return manifest
+
+
+def _no_artifact(directory: Path) -> ArtifactError:
+    """The error for a place that holds no manifest, with the artifact that was probably meant."""
+    what = f"{directory} is not an edgekit artifact"
+    if directory.is_dir():
+        inside = sorted(str(manifest.parent) for manifest in directory.glob(f"*/{MANIFEST}"))
+        cause = f"it holds no {MANIFEST}"
+    else:
+        inside = [str(p) for p in directory.parents if (p / MANIFEST).is_file()]
+        cause = "it is a file" if directory.exists() else "no such directory"
+    hint = f"did you mean {' or '.join(inside[:3])}?" if inside else "give the directory that `edgekit export` wrote"
+    return ArtifactError(what, cause=cause, next_step=hint)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -249,52 +279,60 @@ def list_files(directory: Path, model_files: list[Path]) -> tuple[File, ...]:
 
 
 def check_output(directory: Path, *, force: bool) -> None:
-    """Refuse an output that exists (unless `force`) or cannot be written, before any work is done."""
-    if directory.exists() and not force:
+    """Refuse an output that exists (unless `force`) or cannot be written, before any work is done. Writes nothing that
+    stays."""
+    with _explained(directory):
+        if os.path.lexists(directory):
+            _check_replaceable(directory, force=force)
+        existing = next(parent for parent in directory.absolute().parents if parent.exists())
+        with scratch.folder(existing):
+            pass
+
+
+def _check_replaceable(directory: Path, *, force: bool) -> None:
+    if not force:
         raise OutputError(
             f"{directory} exists already",
             cause="edgekit does not overwrite what it did not just make",
             next_step="give another --output, or --force to replace it",
         )
-    if directory.exists() and not (directory / MANIFEST).is_file():
+    if not (directory / MANIFEST).is_file():
         raise OutputError(
             f"{directory} exists and is not an edgekit artifact",
             cause="--force replaces artifacts only",
             next_step="give another --output, or remove it yourself",
         )
-    with _explained(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=directory.parent):
-            pass
 
 
 def publish(built: Path, directory: Path, *, force: bool = False) -> None:
     """Make a copy of `built` appear as `directory`, whole or not at all."""
     check_output(directory, force=force)
-    _sweep(directory.parent)
     with _explained(directory):
-        staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING_PREFIX}{os.getpid()}-", dir=directory.parent))
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.folder(directory.parent) as staging:
+            shutil.copytree(built, staging / "fresh")
+            _swap(staging, directory, force=force)
+
+
+def _swap(staging: Path, directory: Path, *, force: bool) -> None:
+    """Rename `staging`/fresh to `directory`. What lies there is moved away first, and moved back should anything fail;
+    where another export is quicker, its artifact is replaced in turn, or refused as any other that exists."""
+    for attempt in itertools.count():
+        replaced = staging / f"replaced-{attempt}"
         try:
-            fresh, replaced = staging / "fresh", staging / "replaced"
-            shutil.copytree(built, fresh)
-            if directory.exists():
-                directory.rename(replaced)
-            try:
-                fresh.rename(directory)
-            except OSError:
-                if replaced.exists():
-                    replaced.rename(directory)
-                raise
+            if os.path.lexists(directory):
+                _check_replaceable(directory, force=force)
+                with contextlib.suppress(FileNotFoundError):
+                    directory.rename(replaced)
+            (staging / "fresh").rename(directory)
+            return
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                continue
+            raise
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed edgekit left behind in `folder`."""
-    for leftover in folder.glob(f"{_STAGING_PREFIX}*-*"):
-        owner = leftover.name.removeprefix(_STAGING_PREFIX).split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if replaced.exists() and not os.path.lexists(directory):
+                replaced.rename(directory)
 
 
 @contextlib.contextmanager
@@ -303,13 +341,21 @@ def _explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)  # copytree gathers several into one Error
-        if error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+        if is_full(error):
             raise Unsupported(
                 f"no space left to write {directory}",
                 cause="the disk is full",
                 next_step="free some space or give an --output on another disk; nothing was left half-written",
             ) from error
+        # copytree gathers what went wrong into one error, as (from, to, reason)
+        reason = str(error.args[0][0][-1]) if isinstance(error, shutil.Error) else str(error.strerror)
+        where = "" if error.filename is None else f"{error.filename}: "
         raise OutputError(
-            f"cannot write {directory}", cause=reason, next_step="give an --output that you may write to"
+            f"cannot write {directory}", cause=f"{where}{reason}", next_step="give an --output that you may write to"
         ) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota has no space left."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in full or any(os.strerror(number) in str(error) for number in full)

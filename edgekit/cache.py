@@ -1,22 +1,25 @@
 """The cache: finished artifacts, found by everything that decided their content.
 
 It lives in `$EDGEKIT_CACHE`, else `$XDG_CACHE_HOME/edgekit`, else `~/.cache/edgekit`, and holds 8 GiB at most: what was
-used longest ago goes first.
+used longest ago goes first. A cache that cannot be read or written costs time, never an export.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import pwd
 import shutil
 import sys
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 
-from edgekit import artifact
+from edgekit import artifact, scratch
 from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
 from edgekit.profiles import DeviceProfile
@@ -28,11 +31,21 @@ _TOOLS = ("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "onnxsim", "c
 
 
 def folder() -> Path:
-    """Where the cache lies."""
+    """Where the cache lies; a place that cannot exist when there is no home to keep it in."""
     if explicit := os.environ.get("EDGEKIT_CACHE"):
         return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgekit"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "edgekit"
+    return _home() / ".cache" / "edgekit"
+
+
+def _home() -> Path:
+    if home := os.environ.get("HOME"):
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # a user without an entry, as containers have them
+        return Path(os.devnull)
 
 
 def tool_versions() -> dict[str, str]:
@@ -60,28 +73,29 @@ def key(recipe: Recipe, device: DeviceProfile, identity: str) -> str:
 def find(key: str) -> Artifact | None:
     """The artifact kept under `key`; None when there is none, or it was damaged (it is then removed)."""
     entry = folder() / "artifacts" / key
-    if not entry.is_dir():
-        return None
-    try:
-        found = artifact.load(entry)
-    except ArtifactError:
-        shutil.rmtree(entry, ignore_errors=True)
-        return None
-    os.utime(entry)
-    return Artifact(found.directory, found.manifest, from_cache=True)
+    with contextlib.suppress(OSError):
+        if not entry.is_dir():
+            return None
+        try:
+            found = artifact.load(entry)
+        except ArtifactError:
+            shutil.rmtree(entry, ignore_errors=True)
+            return None
+        with contextlib.suppress(OSError):  # a cache that may only be read
+            os.utime(entry)
+        return Artifact(found.directory, found.manifest, from_cache=True)
+    return None
 
 
 def keep(built: Path, key: str) -> None:
-    """Keep a copy of the artifact in `built`. A cache that cannot be written is no reason to fail an export."""
+    """Keep a copy of the artifact in `built`, where the cache can be written."""
     entries = folder() / "artifacts"
-    staging = entries / f"staging-{uuid.uuid4().hex}"
-    try:
+    with contextlib.suppress(OSError):
         entries.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(built, staging)
-        staging.rename(entries / key)
-    except OSError:
-        shutil.rmtree(staging, ignore_errors=True)
-    _trim(entries)
+        with scratch.folder(folder()) as staging:
+            shutil.copytree(built, staging / key)
+            (staging / key).rename(entries / key)
+        _trim(entries)
 
 
 def _trim(entries: Path) -> None:
@@ -94,17 +108,35 @@ def _trim(entries: Path) -> None:
         total -= size
 
 
+def recall(name: str, compute: Callable[[], str]) -> str:
+    """The text that `compute` gave under this `name` before, by the same edgekit; computed and kept when there is none."""
+    kept = folder() / "facts" / f"{name}-{_code_hash()}"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if text := kept.read_text(encoding="utf-8"):
+            return text
+    text = compute()
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.folder(folder()) as staging:
+            (staging / kept.name).write_text(text, encoding="utf-8")
+            (staging / kept.name).rename(kept)
+    return text
+
+
 def size_bytes() -> int:
     """Bytes the kept artifacts take."""
-    return _size_bytes(folder() / "artifacts")
+    with contextlib.suppress(OSError):
+        return _size_bytes(folder() / "artifacts")
+    return 0
 
 
 def _size_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+@functools.cache
 def _code_hash() -> str:
-    """The hash of edgekit's own sources: an edited pass makes other artifacts."""
+    """The hash of edgekit's own sources as this process began: an edited pass makes other artifacts."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

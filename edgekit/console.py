@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgekit.profiles import DeviceProfile
     from edgekit.profiling import Measurement
 
-_WIDE = 160
+_WIDE = 200
 
 
 def _console(*, error: bool = False) -> Console:
@@ -62,7 +62,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
     """Print a table; the columns in `right` are numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left")
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     _console().print(table)
@@ -92,7 +92,7 @@ def show_models(variants: Sequence[Variant]) -> None:
             v.name,
             f"{v.input_shape[-1]}",
             f"{v.published_params / 1e6:.1f} M",
-            f"{v.published_macs / 1e9:.1f} G",
+            "-" if v.published_macs is None else f"{v.published_macs / 1e9:.1f} G",
             f"{v.published_top1:.1f} %",
             v.source,
         )
@@ -102,7 +102,15 @@ def show_models(variants: Sequence[Variant]) -> None:
 
 
 def show_devices(devices: Sequence[DeviceProfile]) -> None:
-    rows = [(d.name, ", ".join(sorted(d.runtimes)), d.transport or "not reachable yet", d.description) for d in devices]
+    rows = [
+        (
+            f"host ({d.file})" if d.transport == "local" else d.name,
+            ", ".join(sorted(d.runtimes)),
+            d.transport or "not reachable yet",
+            d.description,
+        )
+        for d in devices
+    ]
     show_table(("device", "targets", "measured over", "what it is"), rows)
 
 

@@ -15,7 +15,7 @@ import psutil
 
 from edgekit import cache, targets
 from edgekit.errors import EdgekitError
-from edgekit.isolation import Worker
+from edgekit.isolation import REINSTALL, Worker
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,18 @@ def _versions() -> Finding:
         if installed.split("+")[0] != pinned[2]:
             wrong.append(f"{pinned[1]} {installed}, tested with {pinned[2]}")
     if wrong:
-        return Finding("package versions", False, "; ".join(wrong), "pip install --force-reinstall edgekit")
+        return Finding("package versions", False, "; ".join(wrong), REINSTALL)
     return Finding("package versions", True, "all as tested")
 
 
 def _target(name: str) -> Finding:
     """Whether the target's converter imports, tried in a process of its own."""
     try:
-        with Worker() as worker:
-            worker.call("edgekit.doctor:try_imports", targets.find(name).REQUIRES, stage=f"importing the {name} converter")
+        with Worker(preload=targets.find(name).REQUIRES) as worker:
+            worker.call("edgekit.targets:names", stage=f"importing the {name} converter")  # answers once all is imported
     except EdgekitError as error:
-        return Finding(f"export to {name}", False, error.cause or error.what, "pip install --force-reinstall edgekit")
+        return Finding(f"export to {name}", False, error.cause or error.what, error.next_step or REINSTALL)
     return Finding(f"export to {name}", True, "the converter imports")
-
-
-def try_imports(modules: tuple[str, ...]) -> None:
-    """Import each of `modules`."""
-    for module in modules:
-        importlib.import_module(module)
 
 
 def _core_ml_execution() -> Finding:

@@ -7,9 +7,11 @@ in it. The worker ends with its caller, however the caller ends.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -30,6 +32,7 @@ MEMORY_LIMIT_FRACTION = 0.85
 
 _POLL_S = 0.05
 _LOG_LINES = 8
+_CAUSE_LENGTH = 400
 
 
 class Worker:
@@ -39,7 +42,8 @@ class Worker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         answers_read, answers_write = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgekit.isolation", str(answers_write), *preload],
+            # -P: the current folder may well hold an onnx.py of the user's
+            [sys.executable, "-P", "-m", "edgekit.isolation", str(answers_write), *preload],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
@@ -103,6 +107,8 @@ class Worker:
                 return value
             if isinstance(value, EdgekitError):
                 raise value
+            if os.strerror(errno.ENOSPC) in value:
+                raise Unsupported(f"{stage} ran out of disk space", cause=value, next_step="free some space, or set TMPDIR")
             raise ConversionError(f"{stage} failed", cause=value, next_step=_REPORT)
         raise ConversionError(f"{stage} crashed ({self._exit()})", cause=self._tail(), next_step=_REPORT)
 
@@ -122,6 +128,7 @@ class Worker:
         return "\n".join(lines[-_LOG_LINES:])
 
 
+REINSTALL = "pip install --force-reinstall edgekit"
 _REPORT = "try another target; if the model is an ordinary one, report it"
 
 
@@ -154,23 +161,39 @@ def _serve(answers_descriptor: int, preload: Sequence[str]) -> None:
         os._exit(0)  # also in the middle of a call: nobody waits for its answer
 
     threading.Thread(target=listen, daemon=True).start()
-    for module in preload:
-        importlib.import_module(module)
+    missing = _import(preload)
     while True:
         arrived.acquire()
-        function, arguments = requests.pop(0)
-        module, _, name = function.partition(":")
-        try:
-            message = ("returned", getattr(importlib.import_module(module), name)(*arguments))
-        except EdgekitError as error:
-            message = ("raised", error)
-        except Exception as error:  # whatever a converter raises is reported under the stage's name
-            import traceback
+        _send(answers, ("raised", missing) if missing else _answer(*requests.pop(0)))
 
-            traceback.print_exc()
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            message = ("raised", f"{type(error).__name__}: {' '.join(lines[:_LOG_LINES])}")
-        _send(answers, message)
+
+def _import(modules: Sequence[str]) -> EdgekitError | None:
+    """Import `modules`; the error for the first that does not."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            return Unsupported(f"{module} does not import", cause=_root_cause(error), next_step=REINSTALL)
+    return None
+
+
+def _answer(function: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    module, _, name = function.partition(":")
+    try:
+        return "returned", getattr(importlib.import_module(module), name)(*arguments)
+    except EdgekitError as error:
+        return "raised", error
+    except Exception as error:  # whatever a converter raises is reported under the stage's name
+        return "raised", _root_cause(error)
+
+
+def _root_cause(error: BaseException) -> str:
+    """What went wrong at the bottom: converters wrap it in errors that name only themselves, and advise their authors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines)[:_CAUSE_LENGTH]}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ _SQNR_CAP_DB = 200.0
 def sqnr_db(reference: Array, other: Array) -> float:
     """Signal to quantization-noise ratio, 10 log10(sum r^2 / sum (r - o)^2), capped at +-200 dB; -200 when not finite."""
     r, o = reference.astype(np.float64), other.astype(np.float64)
-    if not np.isfinite(o).all():
+    if not (np.isfinite(r).all() and np.isfinite(o).all()):
         return -_SQNR_CAP_DB
     signal, noise = float(np.square(r).sum()), float(np.square(r - o).sum())
     if noise == 0:
@@ -65,18 +65,25 @@ Outputs = dict[str, Array]
 def compare(references: Sequence[Outputs], others: Sequence[Outputs], bound_sqnr_db: float) -> Parity:
     """The worst of each metric over all inputs and outputs, judged against `bound_sqnr_db`."""
     pairs = [(r[name], o[name]) for r, o in zip(references, others, strict=True) for name in r]
-    agreements = [a for a in (top1_agreement(r, o) for r, o in pairs) if a is not None]
-    finite = all(np.isfinite(o).all() for _, o in pairs)
-    sqnr = min(sqnr_db(r, o) for r, o in pairs)
+    agreements = [a for a in (top1_agreement(r, o) for r, o in pairs if r.shape == o.shape) if a is not None]
+    unfit = next((reason for r, o in pairs if (reason := _unfit(r, o))), None)
+    sqnr = -_SQNR_CAP_DB if unfit else min(sqnr_db(r, o) for r, o in pairs)
     return Parity(
         sqnr_db=sqnr,
-        max_error_over_spread=max(max_error_over_spread(r, o) for r, o in pairs) if finite else None,
-        cosine=min(cosine(r, o) for r, o in pairs) if finite else None,
+        max_error_over_spread=None if unfit else max(max_error_over_spread(r, o) for r, o in pairs),
+        cosine=None if unfit else min(cosine(r, o) for r, o in pairs),
         top1_agreement=float(np.mean(agreements)) if agreements else None,
         bound_sqnr_db=bound_sqnr_db,
         passed=sqnr >= bound_sqnr_db,
-        reason=None if finite else "the artifact's outputs hold NaN or infinity",
+        reason=unfit,
     )
+
+
+def _unfit(reference: Array, other: Array) -> str | None:
+    """Why two outputs cannot be compared; None when they can."""
+    if other.shape != reference.shape:
+        return f"the artifact's output has shape {list(other.shape)}, not {list(reference.shape)}"
+    return None if np.isfinite(other).all() else "the artifact's outputs hold NaN or infinity"
 
 
 def not_run(bound_sqnr_db: float, reason: str) -> Parity:
@@ -175,7 +182,7 @@ def write_reference(module: torch.nn.Module, forward: Function, path: Path) -> N
     arrays: dict[str, Array] = {}
     for index, inputs in enumerate(_reference_inputs(forward.example_inputs)):
         with torch.no_grad():
-            leaves = pytree.tree_leaves(module(*inputs.values()))
+            leaves = pytree.tree_leaves(module(*(tensor.clone() for tensor in inputs.values())))
         for name, leaf in zip(forward.output_names, leaves, strict=True):
             if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
                 raise ModelError(

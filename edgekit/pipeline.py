@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import artifact, cache, parity, passes, profiles, sources, targets
+from edgekit import artifact, cache, parity, passes, profiles, scratch, sources, targets
 from edgekit.artifact import Artifact, Manifest, ParityRecord
+from edgekit.errors import Unsupported
 from edgekit.isolation import Worker
 from edgekit.passes import Changes
 from edgekit.profiles import DeviceProfile, RuntimeProfile
@@ -60,6 +61,8 @@ def export(
     device = profiles.load(recipe.device or target.DEVICE)
     profile = profiles.for_target(device, recipe.target)
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
+    for name in recipe.passes or ():
+        passes.require(name)
     artifact.check_output(directory, force=force)
 
     identity = sources.identity(recipe) if model is None else None
@@ -67,7 +70,7 @@ def export(
         return _from_cache(found, directory, force=force)
 
     stage = Stages(announce)
-    with Worker(preload=target.REQUIRES) as worker, tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+    with Worker(preload=target.REQUIRES) as worker, _workspace() as work:
         from edgekit.program import capture  # here, because torch takes a second to import and a cached export none
 
         with stage("model"):
@@ -81,7 +84,7 @@ def export(
         with stage("passes"):
             changes = passes.run(program, profile, recipe.passes)
         with stage("lower"):
-            files = _lowered(worker, program, recipe.target, profile, Path(scratch))
+            files = _lowered(worker, program, recipe.target, profile, work)
         with stage("verify"):
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe)
             parity.require(proof, lambda: _exactness_of_passes(model, profile, recipe))
@@ -98,12 +101,35 @@ def _from_cache(found: Artifact, directory: Path, *, force: bool) -> Artifact:
     return replace(found, directory=directory)
 
 
-def _lowered(worker: Worker, program: Program, target: str, profile: RuntimeProfile, scratch: Path) -> list[Path]:
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """A temporary folder. Raises Unsupported when there is none, or what is written into it finds no space."""
+    try:
+        with scratch.folder() as work:
+            yield work
+    except OSError as error:
+        if not artifact.is_full(error) and "temporary directory" not in str(error):  # tempfile's words for "none"
+            raise
+        raise Unsupported(
+            "the temporary folder takes no more files",
+            cause=str(error.strerror or error),
+            next_step="free some space, or set TMPDIR to a folder on another disk; nothing was published",
+        ) from error
+
+
+def _lowered(worker: Worker, program: Program, target: str, profile: RuntimeProfile, work: Path) -> list[Path]:
     """Lower in the worker; the program travels through a file."""
-    saved, built = scratch / "program", scratch / "artifact"
+    saved, built = work / "program", work / "artifact"
     saved.mkdir()
     built.mkdir()
     program.save(saved)
+    needed, free = sum(file.stat().st_size for file in saved.iterdir()), shutil.disk_usage(work).free
+    if free < needed:  # a converter that finds the disk full says so in its own words, or not at all
+        raise Unsupported(
+            f"lowering to {target} takes {needed / 2**20:.0f} MiB of temporary space at least",
+            cause=f"{work.parent} has {free / 2**20:.0f} MiB left",
+            next_step="free some space, or set TMPDIR to a folder on another disk",
+        )
     files: list[Path] = worker.call("edgekit.targets:lower_saved", target, saved, profile, built, stage=f"lowering to {target}")
     return files
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Literal
 
 from edgekit import data_files, typed_yaml
 from edgekit.errors import UnknownName, Unsupported
+
+HOST = "host"
+"""What users call the machine edgekit runs on."""
+_HOST_FILES = {"x86_64": "host-x86", "amd64": "host-x86", "aarch64": "host-arm64", "arm64": "host-arm64"}
 
 
 class Figure(typed_yaml.Frozen):
@@ -27,6 +32,8 @@ class RuntimeProfile(typed_yaml.Frozen):
     preferred_layout: Literal["channels_first", "channels_last"] | None = None
     leaves_accelerator: tuple[str, ...] = ()
     """ATen operators that fall back from the accelerator to a slower unit."""
+    dft_one_product_bytes: int = 64 * 1024
+    """The largest matrix with which a Fourier transform over several axes is one product; beyond it, one an axis."""
     minimum_os: str | None = None
     """The oldest operating system the artifact must load on, as the converter names it."""
     opset: int | None = None
@@ -46,20 +53,45 @@ class DeviceProfile(typed_yaml.Frozen):
     peak_ops_per_s: dict[str, Figure]
     memory_bandwidth_bytes_per_s: Figure
     memory_bytes: Figure
+    file: str = ""
+    """The file it was read from, which `load` fills in: it tells what `host` was."""
 
 
 def names() -> list[str]:
-    """The shipped profiles' names."""
-    return data_files.names("device_profiles")
+    """The shipped profiles' names; that of the machine edgekit runs on is `host`."""
+    return sorted(HOST if name == _here() else name for name in data_files.names("device_profiles"))
 
 
 def load(device: str) -> DeviceProfile:
-    """The profile named `device`, or in the YAML file `device`. Raises UnknownName with near names."""
+    """The profile named `device`, or in the YAML file `device`. Raises UnknownName with near names, and Unsupported for
+    `host` on a machine of an architecture without a profile."""
     if device.endswith((".yaml", ".yml")):
-        return typed_yaml.read(Path(device), DeviceProfile)
-    if device not in names():
+        path = Path(device)
+        return typed_yaml.read(path, DeviceProfile).model_copy(update={"file": path.name})
+    stem = _host() if device == HOST else device
+    if stem not in data_files.names("device_profiles"):
         raise UnknownName("device", device, names(), listing="edgekit devices")
-    return typed_yaml.read(data_files.folder("device_profiles") / f"{device}.yaml", DeviceProfile)
+    path = data_files.folder("device_profiles") / f"{stem}.yaml"
+    profile = typed_yaml.read(path, DeviceProfile)
+    elsewhere = profile.transport == "local" and stem != _here()
+    transport = None if elsewhere else profile.transport
+    return profile.model_copy(update={"name": device, "transport": transport, "file": path.name})
+
+
+def _here() -> str | None:
+    """The stem of the profile for this machine's architecture; None when there is none."""
+    return _HOST_FILES.get(platform.machine().lower())
+
+
+def _host() -> str:
+    stem = _here()
+    if stem is None:
+        raise Unsupported(
+            f"no device profile fits this machine: its architecture is {platform.machine() or 'unknown'}",
+            cause=f"{HOST} is known on {', '.join(sorted(_HOST_FILES))}",
+            next_step="write one in a YAML file as those in device_profiles/, with transport: local, and give it as --device",
+        )
+    return stem
 
 
 def for_target(device: DeviceProfile, target: str) -> RuntimeProfile:

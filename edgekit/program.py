@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from edgekit.errors import ModelError
+from edgekit.errors import ConversionError, ModelError
 from edgekit.quiet import quiet
 from edgekit.runtimes import TensorSpec
 
@@ -82,6 +82,12 @@ class Program:
             (directory / f"{name}.pt2").write_bytes(graph.getbuffer())
             (directory / f"{name}.pt").write_bytes(borders.getbuffer())
         (directory / "precision").write_text(self.precision)
+        (directory / "operators").write_text("\n".join(sorted(self._operators())))
+
+    def _operators(self) -> set[str]:
+        """The operators called, as `aten.conv2d.default`."""
+        targets = (node.target for graph_module in self for node in graph_module.graph.nodes)
+        return {str(target) for target in targets if isinstance(target, torch._ops.OpOverload)}
 
     def fingerprint(self) -> str:
         """The hash of the graphs, of their borders and of every weight in them: equal only for programs that compute the
@@ -157,7 +163,14 @@ def count_macs(run: Callable[[], object]) -> int:
 
 
 def load(directory: Path) -> Program:
-    """The program that `Program.save` wrote, ready to lower."""
+    """The program that `Program.save` wrote, ready to lower. Raises ConversionError for an operator that is not PyTorch's."""
+    foreign = [operator for operator in (directory / "operators").read_text().split() if not _is_known(operator)]
+    if foreign:
+        raise ConversionError(
+            f"no converter takes the operator {', '.join(foreign)}",
+            cause="it is a custom operator that no pass rewrote",
+            next_step="write it with PyTorch's own operators, or run the pass that lowers it (leave --passes out)",
+        )
     functions = {}
     for path in sorted(directory.glob("*.pt2")):
         exported = torch.export.load(path)
@@ -166,6 +179,13 @@ def load(directory: Path) -> Program:
         assert isinstance(graph_module, GraphModule)
         functions[path.stem] = Function(graph_module, inputs, output_names, exported)
     return Program(functions, (directory / "precision").read_text())
+
+
+def _is_known(operator: str) -> bool:
+    found: object = torch.ops
+    for part in operator.split("."):
+        found = getattr(found, part, None)
+    return found is not None
 
 
 def input_names(module: torch.nn.Module, count: int) -> list[str]:

@@ -49,13 +49,15 @@ class Recipe(typed_yaml.Frozen):
 
 
 def load(path: Path) -> Recipe:
-    """The recipe in a YAML file; a relative `weights` or factory path is taken from the file's folder."""
+    """The recipe in a YAML file; relative paths (weights, factory, device profile) are taken from the file's folder."""
     recipe = typed_yaml.read(path, Recipe)
     beside: dict[str, Any] = {}
     if recipe.weights is not None:
         beside["weights"] = path.parent / recipe.weights
     if ":" in recipe.model:
         beside["model"] = str(path.parent / recipe.model)
+    if recipe.device is not None and recipe.device.endswith((".yaml", ".yml")):
+        beside["device"] = str(path.parent / recipe.device)
     return recipe.model_copy(update=beside)
 
 
@@ -77,4 +79,4 @@ def from_request(**request: Any) -> Recipe:
         given = {**named.model_dump(exclude_unset=True), **given, "model": named.model}
     if "target" not in given:
         raise UsageError("no target was given", next_step="add --target onnx, coreml or executorch")
-    return typed_yaml.check(given, Recipe, where="this request")
+    return typed_yaml.check(given, Recipe, where="the request")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import hashlib
 import importlib.util
+import inspect
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import models
+from edgekit import cache, checkpoint, models
 from edgekit.artifact import Preprocessing, sha256_of
-from edgekit.errors import ModelError, UsageError, WeightsError
+from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -45,17 +49,35 @@ def identity(recipe: Recipe) -> str | None:
     if is_factory(recipe.model):
         return None
     if models.family_of(recipe.model) is None:
+        _refuse_file(recipe.model)
         models.find(recipe.model)  # raises, with near names
     if recipe.weights is None:
         return "seeded"
-    if not recipe.weights.is_file():
-        raise WeightsError(f"{recipe.weights} does not exist", next_step="check the path given to --weights")
+    checkpoint.require_file(recipe.weights)
     return sha256_of(recipe.weights)
+
+
+def _refuse_file(model: str) -> None:
+    if Path(model).is_file():
+        raise UsageError(
+            f"{model} is a file, not a model's name",
+            next_step="give a checkpoint to --weights beside a model's name, a recipe as FILE.yaml, a module as FILE.py:NAME",
+        )
 
 
 def is_factory(model: str) -> bool:
     """Whether `model` is written as `file.py:factory`."""
     return ".py:" in model or model.endswith(".py")
+
+
+def canonical(model: str) -> str:
+    """`model` with a family's name replaced by its smallest variant's.
+
+    That is remembered from one run to the next: asking a family's file imports torch, and a cached export has no need to.
+    """
+    if model not in models.families():
+        return model
+    return cache.recall(f"smallest-{model}", lambda: models.find(model).name)
 
 
 def display_name(model: str) -> str:
@@ -100,11 +122,11 @@ def _load_factory(recipe: Recipe) -> LoadedModel:
     import torch
 
     if recipe.weights is not None or recipe.input_size is not None:
-        option = "--weights" if recipe.weights is not None else "--input-size"
+        option, instead = (
+            ("--weights", "load them in the factory") if recipe.weights is not None else ("--input-size", "give --input-shape")
+        )
         raise UsageError(
-            f"{option} is for edgekit's own models",
-            cause=f"{recipe.model} builds its module itself",
-            next_step="load weights in the factory, and give --input-shape",
+            f"{option} is for edgekit's own models", cause=f"{recipe.model} builds its module itself", next_step=instead
         )
     if not recipe.input_shapes:
         raise UsageError(
@@ -146,33 +168,9 @@ def _built(model: str) -> torch.nn.Module:
         raise UsageError(f"{model} names no factory", next_step=f"write {path}:NAME, NAME a function without arguments")
     if not path.is_file():
         raise ModelError(f"{path} does not exist", next_step="check the path before the colon")
-    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    source = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = source  # so that its classes can be found by name, as torch.export does
-    sys.path.insert(0, str(path.parent.resolve()))  # so that it can import what lies beside it
-    try:
-        spec.loader.exec_module(source)
-        factory = getattr(source, factory_name, None)
-        if not callable(factory):
-            defined = [n for n, v in vars(source).items() if callable(v) and getattr(v, "__module__", "") == spec.name]
-            raise ModelError(
-                f"{path} defines no factory {factory_name!r}",
-                cause=f"it defines {', '.join(defined) or 'no functions'}",
-                next_step="give the name of a function that returns an nn.Module",
-            )
+    with _beside(path), _blamed_on(path, model):
+        factory = _factory(path, factory_name)
         module = factory()
-    except ModelError:
-        raise
-    except (Exception, SystemExit) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
-        line = f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
-        raise ModelError(
-            f"{model} raised {type(error).__name__}", cause=f"{error}{line}", next_step=f"make {factory_name}() run"
-        ) from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
     if not isinstance(module, torch.nn.Module):
         raise ModelError(
             f"{model} returned no module",
@@ -180,3 +178,71 @@ def _built(model: str) -> torch.nn.Module:
             next_step="return an instance of torch.nn.Module",
         )
     return module
+
+
+def _factory(path: Path, name: str) -> Callable[[], object]:
+    """The callable `name` that the file at `path` defines, the file executed."""
+    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    source = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = source  # so that its classes can be found by name, as torch.export does
+    spec.loader.exec_module(source)
+    factory: Callable[[], object] | None = getattr(source, name, None)
+    if not callable(factory):
+        defined = [n for n, v in vars(source).items() if callable(v) and getattr(v, "__module__", "") == spec.name]
+        near = difflib.get_close_matches(name, defined, n=3, cutoff=0.5)
+        raise ModelError(
+            f"{path} defines no factory {name!r}",
+            cause=f"it defines {', '.join(defined) or 'no functions'}",
+            next_step=f"did you mean {' or '.join(near)}?" if near else "give the name of a function that returns an nn.Module",
+        )
+    try:
+        inspect.signature(factory).bind()
+    except ValueError:
+        pass  # a builtin without a signature: calling it tells
+    except TypeError as error:
+        raise ModelError(
+            f"{path}:{name} needs arguments",
+            cause=f"calling {name}() fails: {error}",
+            next_step="give a function that takes none: wrap it in one that calls it with the arguments you want",
+        ) from error
+    return factory
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Let the file import what lies beside it."""
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def _blamed_on(path: Path, model: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into a ModelError with the line of their file."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename or path}, line {error.lineno}" if error.lineno else str(path)
+        raise ModelError(
+            f"{where} is no Python",
+            cause=": ".join(filter(None, (error.msg, (error.text or "").strip()))),
+            next_step="correct it",
+        ) from error
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
+        line = f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+        what = f"{model} ended the program" if isinstance(error, SystemExit) else f"{model} raised {type(error).__name__}"
+        cause = f"sys.exit({error})" if isinstance(error, SystemExit) else str(error)
+        if isinstance(error, ModuleNotFoundError):
+            step = f"install {error.name}, or put it beside {path.name}"
+        else:
+            step = "make it return an nn.Module when it is called without arguments"
+        raise ModelError(what, cause=f"{cause}{line}", next_step=step) from error

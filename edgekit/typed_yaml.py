@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.errors import UsageError
 
+_SHOWN = 60
+"""Characters of a refused value that an error repeats."""
+
 
 class Frozen(BaseModel):
     """A typed record that refuses unknown keys and later changes."""
@@ -28,7 +31,9 @@ def read(path: Path, model: type[Model]) -> Model:
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist", next_step="check the path") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} is not readable YAML", cause=" ".join(str(error).split())) from error
+        raise UsageError(
+            f"{path} is not readable YAML", cause=" ".join(str(error).split()), next_step="correct it there"
+        ) from error
     if not isinstance(data, dict):
         raise UsageError(f"{path} holds no mapping of keys to values", next_step="start it with `key: value` lines")
     return check(data, model, where=str(path))
@@ -39,14 +44,27 @@ def check(data: dict[str, Any], model: type[Model], *, where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # An unknown key first: a misspelt one makes another missing as well.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        location = tuple(part for part in first["loc"] if part != "[key]")
+        key = ".".join(str(part) for part in location)
         if first["type"] == "extra_forbidden":
-            options = _keys_beside(model, first["loc"])
-            near = difflib.get_close_matches(str(first["loc"][-1]), options, n=3, cutoff=0.5)
+            options = _keys_beside(model, location)
+            near = difflib.get_close_matches(str(location[-1]), options, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(sorted(options))}"
             raise UsageError(f"{where}: unknown key {key!r}", cause="no such key exists", next_step=hint) from None
-        raise UsageError(f"{where}: {key!r} does not fit", cause=first["msg"]) from None
+        if first["type"] == "missing":
+            raise UsageError(f"{where}: {key!r} is missing", next_step=f"add a line `{location[-1]}: VALUE`") from None
+        raise UsageError(
+            f"{where}: {key!r} cannot be {_shown(first['input'])}",
+            cause=first["msg"].removeprefix("Value error, "),
+            next_step="correct the value, or leave it out where there is a default",
+        ) from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

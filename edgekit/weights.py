@@ -1,11 +1,9 @@
-"""Weights: published checkpoints, or a deterministic stand-in that exercises every layer.
-
-Checkpoints are data: `.pth` files load with `weights_only=True`, `.safetensors` hold nothing but tensors.
-"""
+"""Weights: published checkpoints, or a deterministic stand-in that exercises every layer."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgekit import checkpoint
 from edgekit.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 SEEDED = "seeded"
 
-_WRAPPERS = ("model_ema", "state_dict_ema", "model", "state_dict", "module", "ema")
 _SHOWN = 3
 
 
@@ -29,8 +27,9 @@ def initialise(module: nn.Module, input_shape: tuple[int, ...]) -> None:
     noise, so that the same model has the same weights anywhere.
 
     Unlike a training initialisation nothing is zero or one: a residual branch that starts switched off, as LSNet's do,
-    would hide from every parity check. Matrices and kernels are normal with variance 1 / fan-in, norm scales uniform in
-    [0.1, 0.3], biases normal with deviation 0.1.
+    would hide from every parity check. Weights are normal with variance 1 / fan-in, norm scales uniform in [0.1, 0.3], biases
+    normal with deviation 0.02 (larger ones would drown what depends on the input), other matrices, whose fan-in their shape
+    does not tell, normal with deviation 0.35.
     """
     state = module.state_dict()
     for name, tensor in state.items():
@@ -65,27 +64,28 @@ def _calibrate(module: nn.Module, input_shape: tuple[int, ...]) -> None:
 
 
 def _seeded(name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    random = np.random.RandomState(zlib.crc32(name.encode()))  # a frozen stream: the same numbers in every numpy
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "weight" and len(shape) == 1:
-        drawn = random.uniform(0.1, 0.3, shape)
-    elif len(shape) <= 1:
-        drawn = 0.1 * random.standard_normal(shape)
+        return random.uniform(0.1, 0.3, shape).astype(np.float32)
+    if len(shape) <= 1:
+        deviation = 0.02
+    elif leaf == "weight":
+        deviation = float(np.prod(shape[1:])) ** -0.5
     else:
-        drawn = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-    return np.asarray(drawn, dtype=np.float32)
+        deviation = 0.35
+    return np.asarray(deviation * random.standard_normal(shape, dtype=np.float32), dtype=np.float32)
 
 
 def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
     """Load the checkpoint at `path` into `module`, every key matched. Raises WeightsError naming what does not fit and
     the likeliest cause."""
-    checkpoint = read(path)
-    expected = module.state_dict()
-    missing = [name for name in expected if name not in checkpoint]
-    unexpected = [name for name in checkpoint if name not in expected]
-    misshaped = [n for n in expected if n in checkpoint and checkpoint[n].shape != expected[n].shape]
+    found, expected = without_counters(checkpoint.read(path)), without_counters(module.state_dict())
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    misshaped = [n for n in expected if n in found and found[n].shape != expected[n].shape]
     if not (missing or unexpected or misshaped):
-        module.load_state_dict(checkpoint)
+        module.load_state_dict(found, strict=False)  # strict but for the counters: compared above
         return
     from edgekit.weights_diagnosis import likeliest_cause
 
@@ -94,7 +94,7 @@ def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
         for names, what in ((missing, "missing"), (unexpected, "unexpected"), (misshaped, "of another shape"))
         if names
     ]
-    cause, next_step = likeliest_cause(checkpoint, expected, variant)
+    cause, next_step = likeliest_cause(found, expected, variant)
     raise WeightsError(
         f"{path} does not fit {variant.name}: of {len(expected)} keys, {'; '.join(parts)}",
         cause=cause,
@@ -102,58 +102,6 @@ def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
     )
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, out of its wrappers. Raises WeightsError for a file that is missing, corrupt, needs
-    pickle, or holds no tensors."""
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist", next_step="check the path given to --weights")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    while isinstance(content, dict):
-        if content and all(isinstance(v, Tensor) for v in content.values()):
-            return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-        inner = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), dict)), None)
-        if inner is None:
-            break
-        content = inner
-    keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
-    raise WeightsError(
-        f"{path} holds no state dict",
-        cause=f"found {keys}",
-        next_step=f"save the model's state_dict(), plain or under one of {', '.join(_WRAPPERS)}",
-    )
-
-
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file", cause=str(error), next_step=_DOWNLOAD) from error
-
-
-def _read_torch(path: Path) -> object:
-    import pickle
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error) and "Unsupported" not in str(error):
-            raise WeightsError(f"{path} is no readable checkpoint", cause=_short(error), next_step=_DOWNLOAD) from error
-        raise WeightsError(
-            f"{path} holds more than tensors",
-            cause=f"loading it would run code from the file, which edgekit never does ({_short(error)})",
-            next_step="where you trust it, convert it once: torch.save(torch.load(FILE, weights_only=False)"
-            "['model'], 'weights.pth'), or save safetensors",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is no readable checkpoint", cause=_short(error), next_step=_DOWNLOAD) from error
-
-
-_DOWNLOAD = "download it again: it may be cut short"
-
-
-def _short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without BatchNorm's counts of training steps: inference never reads them, and older checkpoints lack them."""
+    return {name: tensor for name, tensor in state.items() if not name.endswith(".num_batches_tracked")}

@@ -35,7 +35,8 @@ class Variant:
     input_sizes: range
     """Legal image heights and widths, in pixels."""
     published_params: float
-    published_macs: float
+    published_macs: float | None
+    """None where no source gives it."""
     published_top1: float
     source: str
     preprocessing: Preprocessing = IMAGENET
@@ -54,6 +55,11 @@ class Variant:
                 next_step=f"try --input-size {min(legal, key=lambda s: (abs(s - size), s))}",
             )
         return dataclasses.replace(self, input_shape=(*self.input_shape[:2], size, size))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The variant as `--json` prints it."""
+        plain = {"input_sizes": list(self.input_sizes), "preprocessing": self.preprocessing.model_dump(mode="json")}
+        return {**vars(self), **plain, "arguments": dict(self.arguments)}
 
 
 def families() -> list[str]:

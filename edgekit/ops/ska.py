@@ -35,7 +35,7 @@ def definition(x: Tensor, w: Tensor) -> Tensor:
     out = x.new_zeros(())
     for k, row, column in shifts(area):
         out = out + padded[..., row : row + height, column : column + width] * w[:, None, :, k]
-    return out.view(x.shape)
+    return out.reshape(x.shape).contiguous()
 
 
 ska = torch.library.custom_op("edgekit::ska", definition, mutates_args=())
@@ -44,7 +44,7 @@ ska = torch.library.custom_op("edgekit::ska", definition, mutates_args=())
 @ska.register_fake
 def _(x: Tensor, w: Tensor) -> Tensor:
     _check(x, w)
-    return torch.empty_like(x)
+    return x.new_empty(x.shape)
 
 
 def _check(x: Tensor, w: Tensor) -> None:

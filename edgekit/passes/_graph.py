@@ -13,6 +13,8 @@ from torch.fx import GraphModule, Node
 
 aten = torch.ops.aten
 
+DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
+
 
 def calls(graph_module: GraphModule, *targets: Callable[..., Any]) -> list[Node]:
     """The nodes that call one of `targets`, in execution order."""
@@ -68,10 +70,12 @@ def add_constant(graph_module: GraphModule, before: Node, hint: str, tensor: Ten
     name, number = base, 1
     while hasattr(graph_module, name):
         name, number = f"{base}_{number}", number + 1
-    graph_module.register_buffer(name, tensor.detach().contiguous())
+    # Memory of its own: ExecuTorch 1.4.1 gives every buffer that shares a storage the values of the first.
+    tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
+    graph_module.register_buffer(name, tensor)
     with graph_module.graph.inserting_before(before):
         node = graph_module.graph.get_attr(name)
-    node.meta["val"] = _fake_mode(graph_module).from_tensor(tensor.detach(), static_shapes=True)
+    node.meta["val"] = _fake_mode(graph_module).from_tensor(tensor, static_shapes=True)
     return node
 
 
@@ -97,21 +101,41 @@ def replace(old: Node, new: Node) -> None:
 
 
 def mutations(graph_module: GraphModule) -> Iterator[Node]:
-    """The calls that write to one of their arguments."""
+    """The calls that write to one of their arguments. `detach_`, which `torch.tensor` in a forward leaves behind, does not:
+    it touches gradients alone."""
     for node in graph_module.graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+        mutable = isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+        if mutable and node.target is not aten.detach_.default:
             yield node
+
+
+def impurity(graph_module: GraphModule) -> str:
+    """The first thing that keeps the graph, or one inside it, from being pure values; empty when it is."""
+    for inner in graph_module.modules():
+        if not isinstance(inner, GraphModule):
+            continue
+        for node in mutations(inner):
+            return f"{where(node)} writes in place"
+        for node in calls(inner, aten.as_strided.default):
+            return f"{where(node)} reads memory by its layout"
+    return ""
 
 
 def sweep(graph_module: GraphModule) -> None:
     """Remove what nothing uses any more: nodes first, then weights."""
     graph_module.graph.eliminate_dead_code()
     used = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*graph_module.named_parameters(), *graph_module.named_buffers()]:
-        if name not in used:
+    # A subgraph (the body of a branch, loop or autocast region) keeps what it holds: its own graph reads it.
+    held = tuple(f"{name}." for name in used if isinstance(operator.attrgetter(name)(graph_module), GraphModule))
+    # Each name of a weight that two layers share.
+    named = [*graph_module.named_parameters(remove_duplicate=False), *graph_module.named_buffers(remove_duplicate=False)]
+    for name, _ in named:
+        if name not in used and not name.startswith(held):
             owner_path, _, leaf = name.rpartition(".")
             delattr(graph_module.get_submodule(owner_path), leaf)
-    graph_module.delete_all_unused_submodules()
+    for name, _ in list(graph_module.named_modules()):
+        if name and not name.startswith(held) and not any(f"{path}.".startswith(f"{name}.") for path in used):
+            graph_module.delete_submodule(name)
     graph_module.recompile()
 
 
@@ -124,9 +148,14 @@ def unsoundness(graph_module: GraphModule) -> str:
     for node in graph_module.graph.nodes:
         if node.op == "call_function" and "val" not in node.meta:
             return f"{where(node)} has no shape"
-        if node.op == "get_attr" and constant(graph_module, node) is None:
+        if node.op == "get_attr" and constant(graph_module, node) is None and not _is_subgraph(graph_module, node):
             return f"{where(node)} reads no tensor"
     return ""
+
+
+def _is_subgraph(graph_module: GraphModule, node: Node) -> bool:
+    """Whether a `get_attr` node reads the graph of a branch or loop body, an argument of `torch.cond` and its like."""
+    return isinstance(operator.attrgetter(str(node.target))(graph_module), GraphModule)
 
 
 def _fake_mode(graph_module: GraphModule) -> FakeTensorMode:

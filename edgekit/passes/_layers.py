@@ -88,12 +88,14 @@ class Layer:
 
 
 def layer(graph_module: GraphModule, node: object) -> Layer | None:
-    """`node` as a Layer; None when it is none, or its weights are computed."""
+    """`node` as a Layer; None when it is none, its weights are computed or complex, or a convolution has no batch axis."""
     if not (isinstance(node, Node) and (is_call(node, *_CONVS) or is_call(node, aten.linear.default))):
         return None
     weight, bias_node = constant(graph_module, node.args[1]), argument(node, 2, "bias")
     bias = constant(graph_module, bias_node)
-    if weight is None or (bias_node is not None and bias is None):
+    if weight is None or not weight.is_floating_point() or (bias_node is not None and bias is None):
+        return None
+    if is_call(node, *_CONVS) and len(shape(node)) != weight.dim():
         return None
     return Layer(node, weight, bias)
 

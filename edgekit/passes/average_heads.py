@@ -26,7 +26,8 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
 
 
 def _merge_in(graph_module: GraphModule, top: Node, changes: Changes) -> None:
-    found = (layer(graph_module, term) for term in dict.fromkeys(terms(top)))
+    parts = terms(top)
+    found = (layer(graph_module, term) for term in dict.fromkeys(parts))
     heads = [head for head in found if head is not None and not head.is_conv]
     for source in dict.fromkeys(head.source for head in heads):
         group = [head for head in heads if head.source is source]
@@ -35,6 +36,9 @@ def _merge_in(graph_module: GraphModule, top: Node, changes: Changes) -> None:
         shared = [head for head in group if only_user(head.node) is None]
         if shared:
             changes.refusals.append(Refusal(where(top), f"{where(shared[0].node)} is used elsewhere too"))
+            continue
+        if any(parts.count(head.node) > 1 for head in group):
+            changes.refusals.append(Refusal(where(top), "one head is added twice"))
             continue
         replace_terms(top, [head.node for head in group], lambda g=group: _build(graph_module, top, g))  # type: ignore[misc]
         changes.changed += 1

@@ -3,6 +3,7 @@
 1. Backward, into the layer before it, when the BatchNorm is that layer's only user: W' = s W, b' = s b + t.
 2. Forward, into the layers after it, when they are its only users: W' = W s, b' = b + W t. Exact when the layer does not
    pad, or when t = 0: a padded layer pads with zeros, where the folded one would need -t / s.
+3. Forward through a spatial mean, which every per-channel affine map commutes with, into the classifier behind it.
 
 What neither case reaches stays a BatchNorm. (Jacob et al., 1712.05877, section 3.2, for the first case.)
 """
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from edgekit.passes import Changes, Refusal
-from edgekit.passes._graph import aten, calls, constant, replace, shape, where
+from edgekit.passes._graph import aten, calls, constant, is_call, only_user, replace, shape, where
 from edgekit.passes._layers import Layer, layer
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
@@ -32,6 +33,9 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     return changes
 
 
+_RESHAPES = (aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten.squeeze.dim, aten.squeeze.dims)
+
+
 def _fold(graph_module: GraphModule, node: Node) -> str:
     affine = _affine(graph_module, node)
     if affine is None:
@@ -44,8 +48,9 @@ def _fold(graph_module: GraphModule, node: Node) -> str:
         before.rewrite(graph_module, *before.scaled(scale, shift))
         replace(node, source)
         return ""
-    after = [layer(graph_module, user) for user in node.users]
-    reason = _why_not_forward(node, after, shift)
+    end = _behind_means(node)
+    after = [layer(graph_module, user) for user in end.users]
+    reason = _why_not_forward(end, after, shift)
     if not reason:
         for user in after:
             assert user is not None
@@ -73,6 +78,23 @@ def _affine(graph_module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | No
         scale = scale * weight
     shift = -mean.double() * scale
     return scale, shift if bias is None else shift + bias
+
+
+def _behind_means(node: Node) -> Node:
+    """The last of the spatial means, and reshapes that drop the axes they leave, that stand alone behind `node`."""
+    user = only_user(node)
+    if user is None:
+        return node
+    spatial = set(range(2, len(shape(node))))
+    if is_call(user, aten.mean.dim):
+        axes = user.args[1]
+        if isinstance(axes, (list, tuple)) and {int(a) % len(shape(node)) for a in axes} <= spatial:  # type: ignore[arg-type]
+            return _behind_means(user)
+    elif is_call(user, aten.adaptive_avg_pool2d.default):
+        return _behind_means(user)
+    elif is_call(user, *_RESHAPES) and all(size == 1 for size in shape(node)[2:]) and shape(user) == shape(node)[:2]:
+        return user
+    return node
 
 
 def _why_not_forward(node: Node, after: list[Layer | None], shift: Tensor) -> str:

@@ -24,7 +24,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     changes = Changes()
     for graph_module in program:
         for node in list(graph_module.graph.nodes):
-            if not _depends_on_constants_alone(node):
+            if node.op != "call_function" or not _depends_on_constants_alone(graph_module, node):
                 continue
             result = _evaluate(graph_module, node)
             if not isinstance(result, torch.Tensor):
@@ -38,15 +38,16 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     return changes
 
 
-def _depends_on_constants_alone(node: Node) -> bool:
+def _depends_on_constants_alone(graph_module: GraphModule, node: Node) -> bool:
+    if node.op == "get_attr":
+        return constant(graph_module, node) is not None
     if node.op != "call_function":
         return False
     if isinstance(node.target, torch._ops.OpOverload) and (
         torch.Tag.nondeterministic_seeded in node.target.tags or node.target._schema.is_mutable
     ):
         return False
-    inputs = node.all_input_nodes
-    return all(n.op == "get_attr" or _depends_on_constants_alone(n) for n in inputs) and _is_tensor_maker(node)
+    return _is_tensor_maker(node) and all(_depends_on_constants_alone(graph_module, n) for n in node.all_input_nodes)
 
 
 def _is_tensor_maker(node: Node) -> bool:

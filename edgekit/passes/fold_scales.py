@@ -24,10 +24,13 @@ _COMMUTING = (
     aten.unflatten.int,
     aten.transpose.int,
     aten.permute.default,
+    aten.contiguous.default,
+    aten.clone.default,
     aten.unsqueeze.default,
     aten.squeeze.dim,
     aten.squeeze.dims,
     aten.mean.dim,
+    aten.sum.dim_IntList,
     aten.neg.default,
     aten.adaptive_avg_pool2d.default,
     aten.avg_pool2d.default,
@@ -65,10 +68,10 @@ def _factor(graph_module: GraphModule, node: Node) -> tuple[Node, Tensor] | None
             continue
         if not value(scaled).is_floating_point() or value(node).dtype != value(scaled).dtype:
             continue
-        tensor = torch.tensor(other) if isinstance(other, (int, float)) else constant(graph_module, other)
-        if tensor is not None:
-            factor = tensor.double()
-            return scaled, 1 / factor if is_call(node, aten.div.Tensor) else factor
+        number = torch.tensor(other, dtype=torch.float64) if isinstance(other, (int, float)) else constant(graph_module, other)
+        if number is not None:
+            factor = 1 / number.double() if is_call(node, aten.div.Tensor) else number.double()
+            return (scaled, factor) if bool(factor.isfinite().all()) else None
     return None
 
 
@@ -86,6 +89,8 @@ def _reach(graph_module: GraphModule, node: Node, factor: Tensor) -> Layer | str
         assert isinstance(source, Node)
         return _reach(graph_module, source, factor)
     if is_call(node, *_PRODUCTS):
+        if node.args[0] is node.args[1]:
+            return f"{where(node)} multiplies a value with itself"
         tried = [_reach(graph_module, side, factor) for side in node.args[:2] if isinstance(side, Node)]
         return next((side for side in tried if isinstance(side, Layer)), tried[0])
     return f"no layer's weights are behind it: {where(node)} does not commute with a factor"

@@ -1,24 +1,26 @@
 """Operators that give back their input at inference are removed: dropout outside training, copies, reshapes and slices
-that change nothing; a reshape of a reshape keeps the last one."""
+that change nothing; a reshape of a reshape keeps the last one. So are checks of what is static: the capture has made them."""
 
 from __future__ import annotations
 
 from torch.fx import Node
 
 from edgekit.passes import Changes
-from edgekit.passes._graph import argument, aten, is_call, replace, shape, value
+from edgekit.passes._graph import DROPOUTS, argument, aten, is_call, replace, shape, value
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
-_DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
 _COPIES = (
     aten.alias.default,
     aten.clone.default,
     aten.contiguous.default,
     aten.detach.default,
+    aten.detach_.default,
     aten.lift_fresh_copy.default,
 )
 _RESHAPES = (aten.view.default, aten.reshape.default)
+# A copy before these may be there for the layout it gives.
+_READS_LAYOUT = (aten.view_as_complex.default, aten.view.dtype)
 # These keep every element where it is when the shape stays: a slice or expansion that takes all, a pool of 1x1 cells.
 _SAME_WHEN_SHAPE_STAYS = (
     *_RESHAPES,
@@ -28,6 +30,8 @@ _SAME_WHEN_SHAPE_STAYS = (
     aten.squeeze.dims,
     aten.squeeze.dim,
     aten.expand.default,
+    aten.expand_as.default,
+    aten.reshape_as.default,
     aten.adaptive_avg_pool2d.default,
 )
 _CASTS = (aten.to.dtype, aten._to_copy.default, aten.to.dtype_layout, aten.to.device)
@@ -40,11 +44,15 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
         for node in list(graph_module.graph.nodes):
             if node.op != "call_function":
                 continue
+            if is_call(node, aten._assert_tensor_metadata.default):
+                graph_module.graph.erase_node(node)
+                changes.changed += 1
+                continue
+            if is_call(node, *_RESHAPES) and is_call(node.args[0], *_RESHAPES):
+                node.replace_input_with(node.args[0], node.args[0].args[0])
+                changes.changed += 1
             if _is_noop(node):
                 replace(node, node.args[0])
-                changes.changed += 1
-            elif is_call(node, *_RESHAPES) and is_call(node.args[0], *_RESHAPES):
-                node.replace_input_with(node.args[0], node.args[0].args[0])
                 changes.changed += 1
     return changes
 
@@ -53,10 +61,10 @@ def _is_noop(node: Node) -> bool:
     if not (node.args and isinstance(node.args[0], Node) and "val" in node.args[0].meta):
         return False
     source = node.args[0]
-    if is_call(node, *_DROPOUTS):
+    if is_call(node, *DROPOUTS):
         return not argument(node, 2, "train", True)
     if is_call(node, *_COPIES):
-        return True
+        return not any(is_call(user, *_READS_LAYOUT) for user in node.users)
     if is_call(node, *_SAME_WHEN_SHAPE_STAYS):
         return shape(node) == shape(source)
     if is_call(node, aten.slice.Tensor):
@@ -66,5 +74,6 @@ def _is_noop(node: Node) -> bool:
     if is_call(node, aten.permute.default):
         return node.args[1] == list(range(len(shape(source))))
     if is_call(node, aten.pad.default, aten.constant_pad_nd.default):
-        return shape(node) == shape(source)
+        margins = node.args[1]
+        return isinstance(margins, (list, tuple)) and not any(margins)
     return False

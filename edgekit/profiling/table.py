@@ -14,19 +14,22 @@ _NOTABLE_DISAGREEMENT = 0.05
 
 
 def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
-    """One row a measurement, its cells by column title, in order. Ratios are to the first. A dash is unknown."""
+    """One row a measurement, its cells by column title, in order. Ratios are to the first. A dash is unknown.
+
+    The median alone shows its interval; the JSON has those of p90 and p99.
+    """
     return [
         {
             "subject": measurement.subject,
             "runtime": measurement.fingerprint.runtime,
-            "p50 [95 %]": _milliseconds(measurement.p50_s),
-            "p90": _milliseconds(measurement.p90_s),
-            "p99": _milliseconds(measurement.p99_s),
+            "p50 ms [95 %]": _milliseconds(measurement.p50_s),
+            "p90 ms": _digits(measurement.p90_s.value * 1e3),
+            "p99 ms": _digits(measurement.p99_s.value * 1e3),
             "to the first": "1" if measurement is measurements[0] else _ratio(ratio(measurement, measurements[0])),
-            "floor": _floor(measurement),
-            "load": f"{measurement.cold_load_s * 1e3:.0f} ms",
-            "memory": f"{measurement.peak_memory_bytes / 1e6:.0f} MB",
-            "model": "-" if measurement.model_bytes is None else f"{measurement.model_bytes / 1e6:.1f} MB",
+            "floor ms": _floor(measurement),
+            "load ms": _digits(measurement.cold_load_s * 1e3),
+            "memory MB": f"{measurement.peak_memory_bytes / 1e6:.0f}",
+            "model MB": "-" if measurement.model_bytes is None else f"{measurement.model_bytes / 1e6:.1f}",
         }
         for measurement in measurements
     ]
@@ -65,7 +68,7 @@ def _median(samples: Sequence[float]) -> float:
 
 
 def _milliseconds(estimate: Estimate) -> str:
-    text = f"{_digits(estimate.value * 1e3)} ms"
+    text = _digits(estimate.value * 1e3)
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} [{_digits(estimate.low * 1e3)}, {_digits(estimate.high * 1e3)}]"
@@ -82,7 +85,7 @@ def _floor(measurement: Measurement) -> str:
     floor = measurement.floor
     if floor.floor_s is None:
         return "-"
-    return f"{_digits(floor.floor_s * 1e3)} ms ({measurement.p50_s.value / floor.floor_s:.1f}x, {floor.bound})"
+    return f"{_digits(floor.floor_s * 1e3)} ({measurement.p50_s.value / floor.floor_s:.1f}x, {floor.bound})"
 
 
 def _digits(value: float) -> str:

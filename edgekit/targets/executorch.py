@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.profiles import RuntimeProfile
-from edgekit.program import Program
+
+if TYPE_CHECKING:
+    from edgekit.program import Program
 
 PRECISIONS = ("fp32",)
 DEVICE = "host"

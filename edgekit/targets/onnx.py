@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.errors import ConversionError
 from edgekit.profiles import RuntimeProfile
-from edgekit.program import Program
+
+if TYPE_CHECKING:
+    from edgekit.program import Program
 
 PRECISIONS = ("fp32",)
 DEVICE = "host"

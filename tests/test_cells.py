@@ -1,0 +1,45 @@
+"""Every LSNet variant on every target, from the model's name to an artifact that is proven where this machine can."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgekit
+from edgekit.models import lsnet
+
+pytestmark = pytest.mark.slow
+
+_BOUND_DB = 80.0
+"""Well above the bound an export needs (60 dB): what round-off alone leaves."""
+
+
+@pytest.mark.parametrize("variant", lsnet.VARIANTS)
+@pytest.mark.parametrize("target", ["onnx", "executorch", "coreml"])
+def test_a_cell_is_lowered_and_proven(variant: str, target: str, tmp_path: Path) -> None:
+    made = edgekit.export(variant, target, output=tmp_path)
+    _assert_proven(made)
+    assert made.manifest.model.parameters < 1.01 * lsnet.VARIANTS[variant].published_params
+    assert {record.name: record.changed for record in made.manifest.passes}["lower_ska"] >= 5
+
+
+@pytest.mark.parametrize("size", [96, 320])
+def test_another_image_size_is_lowered_and_proven(size: int, tmp_path: Path) -> None:
+    made = edgekit.export("lsnet_t", "onnx", input_size=size, output=tmp_path)
+    _assert_proven(made)
+    assert made.manifest.inputs[0].shape == (1, 3, size, size)
+
+
+def _assert_proven(made: edgekit.Artifact) -> None:
+    parity = made.manifest.parity
+    if made.manifest.target == "coreml" and sys.platform != "darwin":
+        assert parity.conversion.passed is parity.precision.passed is None
+        assert parity.conversion.sqnr_db is None
+        assert parity.conversion.reason == parity.precision.reason == "Core ML runs on macOS and iOS only"
+        return
+    assert parity.conversion.sqnr_db is not None
+    assert parity.conversion.sqnr_db >= _BOUND_DB
+    assert parity.conversion.passed
+    assert parity.conversion.top1_agreement == 1.0
