@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import artifact, data_files, pipeline, profiles, sources
+from edgekit import artifact, pipeline, profiles, sources
 from edgekit import recipe as recipes
 from edgekit.artifact import Artifact, ParityRecord
 from edgekit.errors import UsageError
@@ -104,4 +104,4 @@ def profile(
 
 def device_profiles() -> list[profiles.DeviceProfile]:
     """The shipped device profiles."""
-    return [profiles.load(name) for name in data_files.names("device_profiles")]
+    return [profiles.load(name) for name in profiles.names()]

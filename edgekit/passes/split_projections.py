@@ -9,6 +9,7 @@ The work is the same; what goes is the copy, and with it the leave from a runtim
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from torch.fx import GraphModule, Node
 
@@ -66,7 +67,7 @@ def _split(graph_module: GraphModule, found: Layer, split: Node) -> None:
         assert isinstance(index, int)
         rows = slice(starts[index], starts[index] + sizes[index])
         source: Node = found.source
-        rest = list(found.node.args[3:])
+        rest: list[Any] = list(found.node.args[3:])
         if found.groups > 1:
             source, rest = _own_groups(found, part, rows, rest)
         weight = add_constant(graph_module, part, f"{hint}_part{index}", found.weight[rows])
@@ -76,7 +77,7 @@ def _split(graph_module: GraphModule, found: Layer, split: Node) -> None:
         replace(part, new)
 
 
-def _own_groups(found: Layer, part: Node, rows: slice, rest: list[object]) -> tuple[Node, list[object]]:
+def _own_groups(found: Layer, part: Node, rows: slice, rest: list[Any]) -> tuple[Node, list[Any]]:
     """The slice of the input that a part's groups see, and the layer's further arguments with that many groups."""
     outputs_a_group, inputs_a_group = found.weight.shape[0] // found.groups, found.weight.shape[1]
     first, last = rows.start // outputs_a_group, rows.stop // outputs_a_group

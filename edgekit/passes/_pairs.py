@@ -1,0 +1,217 @@
+"""Complex values as pairs of real nodes, and the arithmetic on them, for `complex_to_real`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from edgekit.passes._graph import add_call, add_constant, aten, constant, value
+
+Part = Node | float
+"""The real or the imaginary part. A number stands for a tensor full of it: a real value's imaginary part is 0.0, and what is
+multiplied by it costs nothing."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A complex value."""
+
+    re: Part
+    im: Part
+    order: tuple[int, ...] = ()
+    """When given, the value is the parts permuted by it: a permutation put off, as the one that undoes it is often near."""
+
+    @property
+    def parts(self) -> tuple[Part, Part]:
+        return self.re, self.im
+
+
+class Refused(Exception):  # noqa: N818  it is an answer, not an error
+    """A node that has no exact real form here, and why."""
+
+    def __init__(self, node: Node, reason: str) -> None:
+        super().__init__(reason)
+        self.node, self.reason = node, reason
+
+
+class Rewriter:
+    """Builds the real form of a region beside the complex one, so that all of it can be taken back."""
+
+    def __init__(self, graph_module: GraphModule) -> None:
+        self.graph_module = graph_module
+        self.pairs: dict[Node, Pair] = {}
+        """The pair of each complex node."""
+        self.real: dict[Node, Node] = {}
+        """What takes the place of each real node that was computed from complex ones."""
+        self._created: list[Node] = []
+        self._at: Node
+
+    def begin(self, node: Node) -> None:
+        """What is built from here on stands before `node`."""
+        self._at = node
+
+    def undo(self) -> None:
+        """Remove everything that was built."""
+        for node in reversed(self._created):
+            node.graph.erase_node(node)
+
+    def call(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
+        self._created.append(add_call(self._at, target, *args, **kwargs))
+        return self._created[-1]
+
+    def constant(self, tensor: Tensor) -> Node:
+        self._created.append(add_constant(self.graph_module, self._at, self._at.name, tensor))
+        return self._created[-1]
+
+    def pair(self, operand: Any, dtype: torch.dtype) -> Pair:
+        """The pair of a complex node, a real node or a number, its parts in `dtype`."""
+        return self.plain(self.permuted(operand, dtype))
+
+    def permuted(self, operand: Any, dtype: torch.dtype) -> Pair:
+        """The same, with its permutation still put off."""
+        if isinstance(operand, (int, float, complex)):
+            return Pair(float(complex(operand).real), float(complex(operand).imag))
+        assert isinstance(operand, Node)
+        tensor = constant(self.graph_module, operand)
+        if operand not in self.pairs and tensor is not None and tensor.is_complex():
+            tensor = tensor.resolve_conj()
+            imag = self.constant(tensor.imag) if bool(tensor.imag.any()) else 0.0
+            self.pairs[operand] = Pair(self.constant(tensor.real), imag)
+        found = self.pairs.get(operand, Pair(operand, 0.0))
+        return Pair(self.cast(found.re, dtype), self.cast(found.im, dtype), found.order)
+
+    def plain(self, pair: Pair) -> Pair:
+        """The pair with its permutation carried out."""
+        if not pair.order:
+            return pair
+        return Pair(*(self.call(aten.permute.default, p, list(pair.order)) if isinstance(p, Node) else p for p in pair.parts))
+
+    def aligned(self, pairs: Sequence[Pair]) -> tuple[list[Pair], tuple[int, ...]]:
+        """The operands of an elementwise operator under one common permutation, still to be carried out. Constants are
+        brought under it; other operands are not worth one."""
+        orders = {pair.order for pair in pairs if pair.order}
+        if len(orders) == 1:
+            (order,) = orders
+            stored = [pair if pair.order else self._constant_under(order, pair) for pair in pairs]
+            if all(stored):
+                return [pair for pair in stored if pair], order
+        return [self.plain(pair) for pair in pairs], ()
+
+    def _constant_under(self, order: tuple[int, ...], pair: Pair) -> Pair | None:
+        tensors = [constant(self.graph_module, part) if isinstance(part, Node) else torch.tensor(part) for part in pair.parts]
+        if any(tensor is None or tensor.dim() > len(order) for tensor in tensors):
+            return None
+        back = [order.index(axis) for axis in range(len(order))]
+
+        def stored(part: Part, tensor: Tensor) -> Part:
+            padded = tensor.reshape([1] * (len(order) - tensor.dim()) + list(tensor.shape))
+            return self.constant(padded.permute(back)) if isinstance(part, Node) else part
+
+        return Pair(*(stored(part, tensor) for part, tensor in zip(pair.parts, tensors, strict=True) if tensor is not None))
+
+    def cast(self, part: Part, dtype: torch.dtype) -> Part:
+        if not isinstance(part, Node) or not isinstance(value(part), Tensor) or value(part).dtype == dtype:
+            return part
+        return self.call(aten.to.dtype, part, dtype)
+
+    def tensor(self, part: Part, like: Tensor) -> Node:
+        """The part as a node of the shape of `like`, and of its precision."""
+        if not isinstance(part, Node):
+            return self.call(aten.full.default, list(like.shape), part, dtype=like.real.dtype)
+        return part if value(part).shape == like.shape else self.call(aten.expand.default, part, list(like.shape))
+
+    def settled(self, node: Node, pair: Pair) -> Pair:
+        """The pair that `node` makes: parts of its shape, but for a part that is zero."""
+        if pair.order or not isinstance(value(node), Tensor):  # permuted parts have their shape, lists of parts have none
+            return pair
+        return Pair(*(part if part == 0.0 else self.tensor(part, value(node)) for part in pair.parts))
+
+    def neg(self, a: Part) -> Part:
+        return self.call(aten.neg.default, a) if isinstance(a, Node) else -a
+
+    def add(self, a: Part, b: Part) -> Part:
+        if not isinstance(a, Node):
+            a, b = b, a
+        if not isinstance(a, Node):
+            return a + b  # type: ignore[operator]
+        return a if b == 0.0 else self.call(aten.add.Tensor, a, b)
+
+    def sub(self, a: Part, b: Part) -> Part:
+        if isinstance(a, Node) and isinstance(b, Node):
+            return self.call(aten.sub.Tensor, a, b)
+        return self.add(a, self.neg(b))
+
+    def mul(self, a: Part, b: Part) -> Part:
+        if not isinstance(a, Node):
+            a, b = b, a
+        if not isinstance(a, Node):
+            return a * b  # type: ignore[operator]
+        if b == 0.0 or b == 1.0:
+            return a if b else 0.0
+        return self.call(aten.mul.Tensor, a, b)
+
+    def multilinear(self, product: Callable[..., Part], operands: Sequence[Pair]) -> Pair:
+        """A product, linear in each operand: the sum over all choices of one part of each, times i to the number of
+        imaginary ones. (a + bi)(c + di) = (ac - bd) + (ad + bc)i."""
+        sums: list[Part] = [0.0, 0.0]
+        for choice in itertools.product((0, 1), repeat=len(operands)):
+            parts = [operand.parts[which] for operand, which in zip(operands, choice, strict=True)]
+            if not any(part == 0.0 for part in parts):
+                power = sum(choice)
+                combine = self.sub if power % 4 > 1 else self.add
+                sums[power % 2] = combine(sums[power % 2], product(*parts))
+        return Pair(*sums)
+
+    def times(self, *operands: Pair) -> Pair:
+        """The elementwise product."""
+        stored, order = self.aligned(operands)
+        return Pair(*self.multilinear(self.mul, stored).parts, order)
+
+    def plus(self, a: Pair, b: Pair) -> Pair:
+        """The elementwise sum."""
+        (a, b), order = self.aligned((a, b))
+        return Pair(self.add(a.re, b.re), self.add(a.im, b.im), order)
+
+    def absolute(self, pair: Pair) -> Part:
+        """|z| as the larger part times sqrt(1 + (smaller / larger)^2): squares alone would leave half precision's range."""
+        if any(part == 0.0 for part in pair.parts):
+            part = pair.im if pair.re == 0.0 else pair.re
+            return self.call(aten.abs.default, part) if isinstance(part, Node) else abs(part)
+        large, small = self._sorted_magnitudes(pair)
+        safe = self.call(aten.where.ScalarSelf, self.call(aten.eq.Scalar, large, 0.0), 1.0, large)
+        ratio = self.call(aten.div.Tensor, small, safe)
+        growth = self.call(aten.sqrt.default, self.add(self.mul(ratio, ratio), 1.0))
+        return self.mul(large, growth)
+
+    def _sorted_magnitudes(self, pair: Pair) -> tuple[Node, Node]:
+        first, second = (self.call(aten.abs.default, part) for part in pair.parts)
+        return self.call(aten.maximum.default, first, second), self.call(aten.minimum.default, first, second)
+
+    def over(self, a: Pair, b: Pair) -> Pair:
+        """The elementwise quotient; by a number or a constant it is a product."""
+        if b.im == 0.0 and isinstance(b.re, Node):
+            (a, b), order = self.aligned((a, b))
+            return Pair(*(self.call(aten.div.Tensor, p, b.re) if isinstance(p, Node) else p for p in a.parts), order)
+        inverse = self._inverse(b)
+        return self.times(a, inverse)
+
+    def _inverse(self, pair: Pair) -> Pair:
+        """1 / (c + di) = (c - di) / (c^2 + d^2), each part over the larger one first, for its square may leave the range."""
+        if not any(isinstance(part, Node) for part in pair.parts):
+            number = 1 / complex(*pair.parts)  # type: ignore[arg-type]
+            return Pair(number.real, number.imag)
+        pair = self.plain(pair)
+        re, im = pair.parts
+        if re == 0.0:
+            return Pair(0.0, self.neg(self.call(aten.reciprocal.default, im)))
+        large, _ = self._sorted_magnitudes(pair)
+        re, im = (self.call(aten.div.Tensor, part, large) for part in (re, im))
+        squares = self.add(self.mul(re, re), self.mul(im, im))
+        scale = self.mul(squares, large)
+        return Pair(self.call(aten.div.Tensor, re, scale), self.neg(self.call(aten.div.Tensor, im, scale)))
