@@ -14,6 +14,7 @@ from edgekit.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.ablation import Ablation
     from edgekit.prediction import Prediction
     from edgekit.profiling.measurement import Measurement
     from edgekit.runtimes import Session
@@ -60,6 +61,13 @@ def export(
         request = request.model_copy(update={"model": sources.canonical(request.model)})
     directory = Path(output) / f"{name or sources.display_name(request.model)}-{request.target}"
     return pipeline.export(request, directory, model=loaded, force=force, use_cache=use_cache, announce=announce)
+
+
+def ablate(made: Sequence[Artifact], *, announce: Callable[[str], None] = lambda stage: None) -> dict[str, list[Ablation]]:
+    """By target, what each pass that changed something is worth: the artifact without it, measured interleaved."""
+    from edgekit import ablation
+
+    return {one.manifest.target: ablation.ablate(one, announce) for one in made}
 
 
 def open(subject: str | Path) -> Session:

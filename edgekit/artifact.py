@@ -74,6 +74,8 @@ class Model(Frozen):
     """Parameters the artifact holds, after the passes."""
     macs: int
     """Multiply-adds of one run, counted on the graph that was lowered."""
+    operators: int
+    """Calls in the graph that was lowered."""
     labels: str | None = None
     """The class list its outputs index, such as `imagenet1k`."""
     source: str = ""

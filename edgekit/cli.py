@@ -105,6 +105,10 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder that receives MODEL-TARGET.")] = Path("artifacts"),
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is already there.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Make it anew even if it was made before.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell what each pass changed, and what it refused and why.")
+    ] = False,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Also measure the artifact without each pass.")] = False,
     json: Json = False,
 ) -> None:
     """Export a model, prove the artifact against PyTorch, and write it with its evidence."""
@@ -131,8 +135,15 @@ def export(
     finally:
         if made and not json:
             console.show_artifacts(made)  # also the ones before the one that failed
+    with console.progress("ablating", silent=json) as announce:
+        ablations = api.ablate(made, announce=announce) if ablate else {}
+    lines = [ablations.get(artifact.manifest.target, []) for artifact in made]
     if json:
-        console.show_json([m.as_dict() for m in made])
+        records = zip((artifact.as_dict() for artifact in made), lines, strict=True)
+        console.show_json([{**record, "ablation": [line.as_dict() for line in found]} for record, found in records])
+    elif explain or ablate:
+        for artifact, found in zip(made, lines, strict=True):
+            console.show_passes(artifact, found)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from edgekit.quiet import stdout_kept_clean
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgekit.ablation import Ablation
     from edgekit.artifact import Artifact, Parity, ParityRecord
     from edgekit.doctor import Finding
     from edgekit.models import Variant
@@ -168,6 +169,34 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         for warning in table.warnings(measurement):
             note(f"{measurement.subject}: {warning}")
+
+
+def show_passes(made: Artifact, ablations: Sequence[Ablation]) -> None:
+    """What each pass did, what it is worth where that was measured, and each reason for a refusal with its count."""
+    worth = {ablation.without: ablation for ablation in ablations}
+    rows = [
+        [record.name, str(record.changed), str(len(record.refusals)), *(_worth(worth.get(record.name)) if ablations else ())]
+        for record in made.manifest.passes
+    ]
+    note(f"\n{made.directory}: {made.manifest.model.operators} operators after the passes")
+    columns = ["pass", "changed", "refused", *(("latency without it", "operators without it") if ablations else ())]
+    show_table(columns, rows, right=range(1, len(columns)))
+    for record in made.manifest.passes:
+        reasons: dict[str, list[str]] = {}
+        for refusal in record.refusals:
+            reasons.setdefault(refusal.reason, []).append(refusal.node)
+        for reason, nodes in reasons.items():
+            note(f"{record.name} left {nodes[0]}{f' and {len(nodes) - 1} more' if len(nodes) > 1 else ''}: {reason}")
+
+
+def _worth(ablation: Ablation | None) -> tuple[str, str]:
+    if ablation is None:
+        return "-", "-"
+    ratio = ablation.latency_ratio
+    if ratio is None:
+        return ablation.reason, "-"
+    interval = "" if ratio.low is None else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
+    return f"{ratio.value:.3f}{interval}", str(ablation.operators)
 
 
 def show_parity(record: ParityRecord) -> None:

@@ -170,6 +170,7 @@ def _manifest(
             weights_sha256=model.weights_sha256,
             parameters=program.parameter_count(),
             macs=program.macs(),
+            operators=program.operator_count(),
             labels=model.labels,
             source=model.source,
         ),

@@ -107,6 +107,10 @@ class Program:
         tensors = {id(t): t.numel() for graph in self for t in [*graph.parameters(), *graph.buffers()]}
         return sum(tensors.values())
 
+    def operator_count(self) -> int:
+        """Calls in all functions."""
+        return sum(node.op == "call_function" for graph in self for node in graph.graph.nodes)
+
     def macs(self) -> int:
         """Multiply-adds of one run of `forward`: convolutions and matrix products, at the captured shapes."""
         forward = self.functions["forward"]

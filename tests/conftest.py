@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
+
+import edgekit
 
 hypothesis.settings.register_profile("edgekit", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("edgekit")
@@ -30,3 +34,46 @@ def _few_threads() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+TINY = """
+import torch
+from torch import nn
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.fc(self.bn(self.conv(x)).relu().mean((2, 3)))
+
+
+def build():
+    torch.manual_seed(0)
+    return Tiny()
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own model, in a folder whose name holds a space and an umlaut."""
+    path = tmp_path_factory.mktemp("häuschen am see") / "tiny.py"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its ONNX artifact. Only to be read: `artifact_copy` is there to be damaged."""
+    output = tmp_path_factory.mktemp("arte facts")
+    return edgekit.export(f"{tiny_file}:build", "onnx", input_shapes=((1, 3, 32, 32),), output=output).directory
+
+
+@pytest.fixture
+def artifact_copy(tiny_artifact: Path, tmp_path: Path) -> Path:
+    """A copy of the artifact, to damage."""
+    return Path(shutil.copytree(tiny_artifact, tmp_path / tiny_artifact.name))

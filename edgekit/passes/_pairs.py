@@ -90,7 +90,7 @@ class Rewriter:
         """The pair with its permutation carried out."""
         if not pair.order:
             return pair
-        return Pair(*(self.call(aten.permute.default, p, list(pair.order)) if isinstance(p, Node) else p for p in pair.parts))
+        return self.each(Pair(pair.re, pair.im), aten.permute.default, list(pair.order))
 
     def aligned(self, pairs: Sequence[Pair]) -> tuple[list[Pair], tuple[int, ...]]:
         """The operands of an elementwise operator under one common permutation, still to be carried out. Constants are
@@ -128,9 +128,12 @@ class Rewriter:
 
     def settled(self, node: Node, pair: Pair) -> Pair:
         """The pair that `node` makes: parts of its shape, but for a part that is zero."""
-        if pair.order or not isinstance(value(node), Tensor):  # permuted parts have their shape, lists of parts have none
-            return pair
-        return Pair(*(part if part == 0.0 else self.tensor(part, value(node)) for part in pair.parts))
+        like = value(node)
+        if not isinstance(like, Tensor):
+            return pair  # lists of parts
+        if pair.order:
+            like = like.permute([pair.order.index(axis) for axis in range(like.dim())])
+        return Pair(*(part if part == 0.0 else self.tensor(part, like) for part in pair.parts), pair.order)
 
     def neg(self, a: Part) -> Part:
         return self.call(aten.neg.default, a) if isinstance(a, Node) else -a
@@ -178,6 +181,16 @@ class Rewriter:
         (a, b), order = self.aligned((a, b))
         return Pair(self.add(a.re, b.re), self.add(a.im, b.im), order)
 
+    def minus(self, a: Pair, b: Pair) -> Pair:
+        """The elementwise difference."""
+        (a, b), order = self.aligned((a, b))
+        return Pair(self.sub(a.re, b.re), self.sub(a.im, b.im), order)
+
+    def each(self, pair: Pair, target: Callable[..., Any], *rest: Any, **kwargs: Any) -> Pair:
+        """An operator that is linear, with zeros for zeros, on each part; the permutation stays put off."""
+        made = (self.call(target, part, *rest, **kwargs) if isinstance(part, Node) else part for part in pair.parts)
+        return Pair(*made, pair.order)
+
     def absolute(self, pair: Pair) -> Part:
         """|z| as the larger part times sqrt(1 + (smaller / larger)^2): squares alone would leave half precision's range."""
         if any(part == 0.0 for part in pair.parts):
@@ -189,17 +202,27 @@ class Rewriter:
         growth = self.call(aten.sqrt.default, self.add(self.mul(ratio, ratio), 1.0))
         return self.mul(large, growth)
 
+    def angle(self, pair: Pair) -> Part:
+        """atan2(im, re)"""
+        like = next(value(part) for part in pair.parts if isinstance(part, Node))
+        re, im = (self.tensor(part, like) for part in pair.parts)
+        return self.call(aten.atan2.default, im, re)
+
     def _sorted_magnitudes(self, pair: Pair) -> tuple[Node, Node]:
         first, second = (self.call(aten.abs.default, part) for part in pair.parts)
         return self.call(aten.maximum.default, first, second), self.call(aten.minimum.default, first, second)
 
     def over(self, a: Pair, b: Pair) -> Pair:
-        """The elementwise quotient; by a number or a constant it is a product."""
-        if b.im == 0.0 and isinstance(b.re, Node):
+        """The elementwise quotient."""
+        if b.im == 0.0:
             (a, b), order = self.aligned((a, b))
-            return Pair(*(self.call(aten.div.Tensor, p, b.re) if isinstance(p, Node) else p for p in a.parts), order)
-        inverse = self._inverse(b)
-        return self.times(a, inverse)
+            return Pair(*(self._divided(part, b.re) for part in a.parts), order)
+        return self.times(a, self._inverse(b))
+
+    def _divided(self, a: Part, b: Part) -> Part:
+        if isinstance(a, Node):
+            return self.call(aten.div.Tensor, a, b)
+        return self.mul(a, self.call(aten.reciprocal.default, b) if isinstance(b, Node) else 1 / b)
 
     def _inverse(self, pair: Pair) -> Pair:
         """1 / (c + di) = (c - di) / (c^2 + d^2), each part over the larger one first, for its square may leave the range."""
