@@ -284,11 +284,20 @@ def check_output(directory: Path, *, force: bool) -> None:
     """Refuse an output that exists (unless `force`) or cannot be written, before any work is done. Writes nothing that
     stays."""
     with _explained(directory):
-        if os.path.lexists(directory):
+        if _is_there(directory):
             _check_replaceable(directory, force=force)
         existing = next(parent for parent in directory.absolute().parents if parent.exists())
         with scratch.folder(existing):
             pass
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has this name, a dangling link too. Raises OSError where the name itself is impossible."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _check_replaceable(directory: Path, *, force: bool) -> None:
@@ -322,7 +331,7 @@ def _swap(staging: Path, directory: Path, *, force: bool) -> None:
     for attempt in itertools.count():
         replaced = staging / f"replaced-{attempt}"
         try:
-            if os.path.lexists(directory):
+            if _is_there(directory):
                 _check_replaceable(directory, force=force)
                 with contextlib.suppress(FileNotFoundError):
                     directory.rename(replaced)
@@ -333,7 +342,7 @@ def _swap(staging: Path, directory: Path, *, force: bool) -> None:
                 continue
             raise
         finally:
-            if replaced.exists() and not os.path.lexists(directory):
+            if replaced.exists() and not _is_there(directory):
                 replaced.rename(directory)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import shutil
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -86,8 +86,11 @@ def _core_ml_execution() -> Finding:
 
 def _cache() -> Finding:
     where = cache.folder()
-    free_gib = shutil.disk_usage(next(p for p in (where, *where.parents) if p.exists())).free / 2**30
-    used_mib = cache.size_bytes() / 2**20
+    existing = next(path for path in (where, *where.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Finding("cache", False, f"{where} cannot be written: nothing is kept", "set EDGEKIT_CACHE to a folder that can")
+    free_gib, used_mib = shutil.disk_usage(existing).free / 2**30, cache.size_bytes() / 2**20
     detail = f"{where}: {used_mib:.0f} MiB used, {free_gib:.0f} GiB free"
-    enough = free_gib >= 1
-    return Finding("cache", enough, detail, "" if enough else f"free space, or set EDGEKIT_CACHE; {Path(where)} may be removed")
+    if free_gib < 1:
+        return Finding("cache", False, detail, f"free some space ({where} may be removed), or set EDGEKIT_CACHE")
+    return Finding("cache", True, detail)

@@ -7,6 +7,7 @@ in it. The worker ends with its caller, however the caller ends.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -60,7 +61,8 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._answers, self._log):
             assert stream is not None
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):  # what a dead worker never read
+                stream.close()
 
     def call(
         self,

@@ -34,6 +34,10 @@ class RuntimeProfile(typed_yaml.Frozen):
     """ATen operators that fall back from the accelerator to a slower unit."""
     dft_one_product_bytes: int = 64 * 1024
     """The largest matrix with which a Fourier transform over several axes is one product; beyond it, one an axis."""
+    group_norm: Literal["native", "decomposed"] = "native"
+    """Whether GroupNorm stays an operator, or becomes means and products that the accelerated part has."""
+    flat_matmul: bool = False
+    """Whether products of matrices are better given a single batch axis."""
     minimum_os: str | None = None
     """The oldest operating system the artifact must load on, as the converter names it."""
     opset: int | None = None

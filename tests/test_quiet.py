@@ -28,9 +28,12 @@ def test_noise_from_python_and_c_is_held_back(capfd: pytest.CaptureFixture[str])
 
 
 def test_noise_is_attached_to_the_exception_it_came_before(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="broken") as caught, quiet():
+    def fail_noisily() -> None:
         _make_noise()
         raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as caught, quiet():
+        fail_noisily()
     assert "from C on 2" in caught.value.__notes__[0]
     print("after")
     assert capfd.readouterr() == ("after\n", "")

@@ -30,6 +30,9 @@ ORDER: tuple[str, ...] = (
     "average_heads",
     "split_projections",  # after BatchNorm, whose folding wants the layer whole
     "fold_scales",  # after the merges: (a + b) / 2 has become one layer and a scale
+    "keep_mean_dims",
+    "lower_group_norm",
+    "flatten_matmul",
     "lower_ska",  # last: its shifts and products match none of the patterns above
 )
 

@@ -102,7 +102,7 @@ def transform(node: Node) -> Transform | str:
 
 def _named(node: Node, sizes: _Sizes) -> tuple[list[int], list[Any], int, str, float]:
     """Axes, signal lengths, sign, real end and scaling power of an `aten.fft_*` call."""
-    suffix, sign, real = _CALLS[node.target]  # type: ignore[index]
+    suffix, sign, real = _CALLS[node.target]
     given = argument(node, 1, "s" if suffix else "n")
     dims = argument(node, 2, "dim", {"": -1, "2": [-2, -1], "n": None}[suffix])
     given = [given] if given is not None and not isinstance(given, (list, tuple)) else given

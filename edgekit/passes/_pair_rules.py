@@ -12,20 +12,12 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from edgekit.passes._graph import argument, aten, is_call
-from edgekit.passes._pairs import Pair, Refused, Rewriter
+from edgekit.passes._graph import argument, aten, is_call, shape, value
+from edgekit.passes._pair_ends import COPIES, RESHAPES, view_as_complex
+from edgekit.passes._pairs import Pair, Part, Refused, Rewriter, precision
 
 Rule = Callable[[Rewriter, Node], Pair]
 
-COPIES = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.detach.default,
-    aten.detach_.default,
-    aten.lift_fresh_copy.default,
-)
-RESHAPES = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
 _KEPT = (*COPIES, aten.resolve_conj.default, aten.resolve_neg.default)
 """These change nothing but memory."""
 # Linear, with zeros for zeros: they do to each part what they do to the whole.
@@ -93,39 +85,8 @@ _PRODUCTS = (
     aten.tensordot.default,
 )
 _PADS = (aten.pad.default, aten.constant_pad_nd.default)
-_ELEMENTWISE = (
-    aten.elu.default,
-    aten.gelu.default,
-    aten.hardshrink.default,
-    aten.hardtanh.default,
-    aten.leaky_relu.default,
-    aten.neg.default,
-    aten.relu.default,
-    aten.sigmoid.default,
-    aten.silu.default,
-    aten.softshrink.default,
-    aten.tanh.default,
-)
 _CONVS = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
 _CASTS = (aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default)
-
-
-# To real numbers; these answer with the real part alone.
-TO_REAL: dict[Any, Callable[[Rewriter, Pair], Part]] = {
-    aten.real.default: lambda rewriter, pair: pair.re,
-    aten.imag.default: lambda rewriter, pair: pair.im,
-    aten.abs.default: lambda rewriter, pair: rewriter.absolute(pair),
-    aten.angle.default: lambda rewriter, pair: rewriter.angle(pair),
-    **dict.fromkeys(_CASTS, lambda rewriter, pair: pair.re),
-}
-
-
-def precision(node: Node) -> torch.dtype:
-    """The dtype of the parts of what a node makes."""
-    made: Any = node.meta["val"]
-    first = made[0] if isinstance(made, (list, tuple)) else made
-    dtype: torch.dtype = first.dtype
-    return dtype.to_real() if dtype.is_complex else dtype
 
 
 def _operand(rewriter: Rewriter, node: Node, index: int, name: str = "other") -> Pair:
@@ -162,8 +123,7 @@ def _permute(rewriter: Rewriter, node: Node) -> Pair:
 
 
 def _neg(rewriter: Rewriter, node: Node) -> Pair:
-    pair = _itself(rewriter, node)
-    return Pair(rewriter.neg(pair.re), rewriter.neg(pair.im), pair.order)
+    return _itself(rewriter, node).map(rewriter.neg)
 
 
 def _conj(rewriter: Rewriter, node: Node) -> Pair:
@@ -333,60 +293,9 @@ def _layer(rewriter: Rewriter, node: Node) -> Pair:
     product = rewriter.multilinear(apply, [source, weight])
     if bias is None:
         return product
-    added = rewriter.pair(bias, precision(node))
-    return rewriter.plus(product, rewriter.each(added, aten.reshape.default, [-1] + [1] * _CONVS.get(node.target, 0)))
-
-
-def _view_as_complex(rewriter: Rewriter, node: Node) -> Pair:
-    source = node.args[0]
-    assert isinstance(source, Node)
-    return _traced(rewriter, source) or Pair(_entry(rewriter, source, 0), _entry(rewriter, source, 1))
-
-
-def _entry(rewriter: Rewriter, node: Node, index: int, axis: int = -1) -> Node:
-    """`select`, as a slice and a reshape: more runtimes keep those on their accelerator."""
-    rank = value(node).dim()
-    axis %= rank
-    if axis == 0:
-        return rewriter.call(aten.select.int, node, axis, index)
-    part = rewriter.call(aten.slice.Tensor, node, axis, index, index + 1)
-    return rewriter.call(aten.flatten.using_ints, part, axis - 1, axis)
-
-
-def _traced(rewriter: Rewriter, node: Node) -> Pair | None:
-    """The two entries along the last axis of a real node, found where they were before they came to lie side by side."""
-    tensor = constant(rewriter.graph_module, node)
-    if tensor is not None:
-        return Pair(rewriter.constant(tensor[..., 0]), rewriter.constant(tensor[..., 1]))
-    if is_call(node, *COPIES):
-        return _traced(rewriter, node.args[0])  # type: ignore[arg-type]
-    rank = value(node).dim()
-    if is_call(node, aten.stack.default) and argument(node, 1, "dim", 0) in (-1, rank - 1):
-        return Pair(*node.args[0])  # type: ignore[misc]
-    if is_call(node, *_ELEMENTWISE) and len(readers(node)) == 1:
-        found = _traced(rewriter, node.args[0])  # type: ignore[arg-type]
-        return found and rewriter.each(found, node.target, *node.args[1:], **node.kwargs)  # type: ignore[arg-type]
-    if is_call(node, *RESHAPES, aten.unflatten.int):
-        return _even_and_odd(rewriter, node)
-    return None
-
-
-def _even_and_odd(rewriter: Rewriter, node: Node) -> Pair | None:
-    """The pairs [..., n, 2] of 2n entries that a permutation brought to the last axis: taken apart where they come from."""
-    source = node.args[0]
-    while is_call(source, *COPIES):
-        source = source.args[0]
-    if not is_call(source, aten.permute.default) or shape(node)[:-2] != shape(source)[:-1]:
-        return None
-    order = tuple(int(dim) % len(shape(source)) for dim in source.args[1])
-    base, axis = source.args[0], order[-1]
-    pairs = rewriter.call(aten.unflatten.int, base, axis, [-1, 2])
-    return Pair(_entry(rewriter, pairs, 0, axis + 1), _entry(rewriter, pairs, 1, axis + 1), order)
-
-
-def readers(node: Node) -> list[Node]:
-    """What uses a node, but for checks of its dtype."""
-    return [user for user in node.users if not is_call(user, aten._assert_tensor_metadata.default)]
+    kernel = next((rank for conv, rank in _CONVS.items() if is_call(node, conv)), 0)
+    added = rewriter.each(rewriter.pair(bias, precision(node)), aten.reshape.default, [-1] + [1] * kernel)
+    return rewriter.plus(product, added)
 
 
 RULES: dict[Any, Rule] = {
@@ -417,5 +326,13 @@ RULES: dict[Any, Rule] = {
     aten.polar.default: _polar,
     aten.reciprocal.default: _reciprocal,
     aten.vdot.default: _vdot,
-    aten.view_as_complex.default: _view_as_complex,
+    aten.view_as_complex.default: view_as_complex,
+}
+# To real numbers, from the parts in the precision of the result.
+TO_REAL: dict[Any, Callable[[Rewriter, Pair], Part]] = {
+    **dict.fromkeys(_CASTS, lambda rewriter, pair: pair.re),
+    aten.abs.default: Rewriter.absolute,
+    aten.angle.default: Rewriter.angle,
+    aten.imag.default: lambda rewriter, pair: pair.im,
+    aten.real.default: lambda rewriter, pair: pair.re,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,18 @@ class Pair:
     def parts(self) -> tuple[Part, Part]:
         return self.re, self.im
 
+    def map(self, change: Callable[[Part], Part]) -> Pair:
+        """The pair with each part changed."""
+        return Pair(change(self.re), change(self.im), self.order)
+
+
+def precision(node: Node) -> torch.dtype:
+    """The dtype of the parts of what a node makes."""
+    made: Any = node.meta["val"]
+    first = made[0] if isinstance(made, (list, tuple)) else made
+    dtype: torch.dtype = first.dtype
+    return dtype.to_real() if dtype.is_complex else dtype
+
 
 class Refused(Exception):  # noqa: N818  it is an answer, not an error
     """A node that has no exact real form here, and why."""
@@ -38,6 +50,11 @@ class Refused(Exception):  # noqa: N818  it is an answer, not an error
     def __init__(self, node: Node, reason: str) -> None:
         super().__init__(reason)
         self.node, self.reason = node, reason
+
+
+def before(order: tuple[int, ...], tensor: Tensor) -> Tensor:
+    """What `tensor` was before it was permuted by `order`; itself for none."""
+    return tensor.permute([order.index(axis) for axis in range(len(order))]) if order else tensor
 
 
 class Rewriter:
@@ -83,8 +100,7 @@ class Rewriter:
             tensor = tensor.resolve_conj()
             imag = self.constant(tensor.imag) if bool(tensor.imag.any()) else 0.0
             self.pairs[operand] = Pair(self.constant(tensor.real), imag)
-        found = self.pairs.get(operand, Pair(operand, 0.0))
-        return Pair(self.cast(found.re, dtype), self.cast(found.im, dtype), found.order)
+        return self.pairs.get(operand, Pair(operand, 0.0)).map(lambda part: self.cast(part, dtype))
 
     def plain(self, pair: Pair) -> Pair:
         """The pair with its permutation carried out."""
@@ -99,21 +115,22 @@ class Rewriter:
         if len(orders) == 1:
             (order,) = orders
             stored = [pair if pair.order else self._constant_under(order, pair) for pair in pairs]
-            if all(stored):
-                return [pair for pair in stored if pair], order
+            found = [pair for pair in stored if pair]
+            if len(found) == len(pairs):
+                return found, order
         return [self.plain(pair) for pair in pairs], ()
 
     def _constant_under(self, order: tuple[int, ...], pair: Pair) -> Pair | None:
-        tensors = [constant(self.graph_module, part) if isinstance(part, Node) else torch.tensor(part) for part in pair.parts]
-        if any(tensor is None or tensor.dim() > len(order) for tensor in tensors):
-            return None
-        back = [order.index(axis) for axis in range(len(order))]
-
-        def stored(part: Part, tensor: Tensor) -> Part:
+        def stored(part: Part) -> Part:
+            tensor = constant(self.graph_module, part)
+            if tensor is None:
+                return part
             padded = tensor.reshape([1] * (len(order) - tensor.dim()) + list(tensor.shape))
-            return self.constant(padded.permute(back)) if isinstance(part, Node) else part
+            return self.constant(before(order, padded))
 
-        return Pair(*(stored(part, tensor) for part, tensor in zip(pair.parts, tensors, strict=True) if tensor is not None))
+        nodes = [part for part in pair.parts if isinstance(part, Node)]
+        fits = all(constant(self.graph_module, node) is not None and value(node).dim() <= len(order) for node in nodes)
+        return pair.map(stored) if fits else None
 
     def cast(self, part: Part, dtype: torch.dtype) -> Part:
         if not isinstance(part, Node) or not isinstance(value(part), Tensor) or value(part).dtype == dtype:
@@ -131,9 +148,8 @@ class Rewriter:
         like = value(node)
         if not isinstance(like, Tensor):
             return pair  # lists of parts
-        if pair.order:
-            like = like.permute([pair.order.index(axis) for axis in range(like.dim())])
-        return Pair(*(part if part == 0.0 else self.tensor(part, like) for part in pair.parts), pair.order)
+        stored = before(pair.order, like)
+        return pair.map(lambda part: part if part == 0.0 else self.tensor(part, stored))
 
     def neg(self, a: Part) -> Part:
         return self.call(aten.neg.default, a) if isinstance(a, Node) else -a
@@ -169,12 +185,13 @@ class Rewriter:
                 power = sum(choice)
                 combine = self.sub if power % 4 > 1 else self.add
                 sums[power % 2] = combine(sums[power % 2], product(*parts))
-        return Pair(*sums)
+        re, im = sums
+        return Pair(re, im)
 
     def times(self, *operands: Pair) -> Pair:
         """The elementwise product."""
         stored, order = self.aligned(operands)
-        return Pair(*self.multilinear(self.mul, stored).parts, order)
+        return replace(self.multilinear(self.mul, stored), order=order)
 
     def plus(self, a: Pair, b: Pair) -> Pair:
         """The elementwise sum."""
@@ -188,8 +205,7 @@ class Rewriter:
 
     def each(self, pair: Pair, target: Callable[..., Any], *rest: Any, **kwargs: Any) -> Pair:
         """An operator that is linear, with zeros for zeros, on each part; the permutation stays put off."""
-        made = (self.call(target, part, *rest, **kwargs) if isinstance(part, Node) else part for part in pair.parts)
-        return Pair(*made, pair.order)
+        return pair.map(lambda part: self.call(target, part, *rest, **kwargs) if isinstance(part, Node) else part)
 
     def absolute(self, pair: Pair) -> Part:
         """|z| as the larger part times sqrt(1 + (smaller / larger)^2): squares alone would leave half precision's range."""
@@ -216,7 +232,7 @@ class Rewriter:
         """The elementwise quotient."""
         if b.im == 0.0:
             (a, b), order = self.aligned((a, b))
-            return Pair(*(self._divided(part, b.re) for part in a.parts), order)
+            return Pair(self._divided(a.re, b.re), self._divided(a.im, b.re), order)
         return self.times(a, self._inverse(b))
 
     def _divided(self, a: Part, b: Part) -> Part:

@@ -109,7 +109,9 @@ def _inline(graph_module: GraphModule, region: Node) -> None:
         return
     assert isinstance(results, (list, tuple))
     for part in list(region.users):  # a region's result is a tuple, taken apart by getitem
-        replace(part, results[part.args[1]])
+        _, index = part.args
+        assert isinstance(index, int)
+        replace(part, results[index])
     graph.erase_node(region)
 
 

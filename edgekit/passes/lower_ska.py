@@ -8,7 +8,6 @@ Channel c uses kernel c mod G, so [C] is read as [C/G, G] and the kernels broadc
 from __future__ import annotations
 
 import math
-import operator
 
 import torch
 from torch.fx import Node
@@ -48,12 +47,12 @@ def _shifted_products(node: Node) -> Node:
     flat = add_call(node, aten.view.default, padded, [*images, channels // groups, groups, 1, (height + side) * pitch])
     kernels = add_call(node, aten.pad.default, w, [0, side - 1])
     kernels = add_call(node, aten.view.default, kernels, [*shared, groups, area, height * pitch])
-    kernels = add_call(node, aten.split.Tensor, kernels, 1, len(shared) + 1)
     total = None
     for k, row, column in shifts(area):
         start = row * pitch + column
         window = add_call(node, aten.slice.Tensor, flat, len(images) + 3, start, start + height * pitch)
-        product = add_call(node, aten.mul.Tensor, window, add_call(node, operator.getitem, kernels, k))
+        kernel = add_call(node, aten.slice.Tensor, kernels, len(shared) + 1, k, k + 1)
+        product = add_call(node, aten.mul.Tensor, window, kernel)
         total = product if total is None else add_call(node, aten.add.Tensor, total, product)
     assert total is not None
     image = add_call(node, aten.view.default, total, [batch, channels, height, pitch])

@@ -1,0 +1,27 @@
+"""Products of matrices get a single batch axis where the profile prefers that."""
+
+from __future__ import annotations
+
+from rewriting import NO_LIMITS, Net, noise, rewrite
+
+FLAT = NO_LIMITS.model_copy(update={"flat_matmul": True})
+
+
+def test_equal_batch_axes_become_one() -> None:
+    done = rewrite("flatten_matmul", Net(lambda net, x, y: x @ y), noise(2, 3, 4, 5), noise(2, 3, 5, 6), profile=FLAT)
+    assert done.changed == 1
+    assert done.calls == ["view", "view", "bmm", "view"]
+
+
+def test_operands_that_broadcast_are_refused() -> None:
+    done = rewrite("flatten_matmul", Net(lambda net, x, y: x @ y), noise(2, 3, 4, 5), noise(1, 3, 5, 6), profile=FLAT)
+    done.assert_refused("its operands differ in their batch axes")
+
+
+def test_products_with_one_batch_axis_or_none_stay() -> None:
+    for left, right in (((2, 4, 5), (2, 5, 6)), ((4, 5), (5, 6))):
+        assert rewrite("flatten_matmul", Net(lambda net, x, y: x @ y), noise(*left), noise(*right), profile=FLAT).changed == 0
+
+
+def test_other_runtimes_keep_theirs() -> None:
+    assert rewrite("flatten_matmul", Net(lambda net, x, y: x @ y), noise(2, 3, 4, 5), noise(2, 3, 5, 6)).changed == 0
