@@ -113,10 +113,9 @@ def _read_torch(path: Path) -> object:
     import torch
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols, of storage classes: nothing a user can act on
-            with path.open("rb") as stream:  # given the path, PyTorch would choose by its suffix
-                return torch.load(stream, map_location="cpu", weights_only=True)
+        # PyTorch warns of pickle protocols: nothing a user can act on. Given the path, it would choose by its suffix.
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as stream:
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise WeightsError(

@@ -67,8 +67,8 @@ def _upright(photo: Path) -> PIL.Image.Image:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(photo) as opened:
-            warnings.simplefilter("ignore")  # of sizes below the limit, of palettes: nothing a user can act on
+        # Pillow warns of sizes below its limit, and of palettes: nothing a user can act on.
+        with warnings.catch_warnings(action="ignore"), Image.open(photo) as opened:
             picture = ImageOps.exif_transpose(_central(opened))
             if picture.mode.startswith("I;16"):
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))

@@ -51,7 +51,7 @@ def _sweep(parent: Path) -> None:
     """Remove what killed processes left behind in `parent`."""
     for leftover in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
-            lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its owner lives
                 shutil.rmtree(leftover, ignore_errors=True)

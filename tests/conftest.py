@@ -77,3 +77,18 @@ def tiny_artifact(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def artifact_copy(tiny_artifact: Path, tmp_path: Path) -> Path:
     """A copy of the artifact, to damage."""
     return Path(shutil.copytree(tiny_artifact, tmp_path / tiny_artifact.name))
+
+
+@pytest.fixture
+def lowered(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lowering gives the tiny model at once, whatever it is asked to lower; all the rest is as it is, but that the worker
+    has no converter to import."""
+    from edgekit import pipeline
+    from edgekit.targets import onnx
+
+    def copy(worker: object, program: object, target: str, profile: object, work: Path) -> list[Path]:
+        (work / "artifact").mkdir()
+        return [Path(shutil.copy(tiny_artifact / "model.onnx", work / "artifact"))]
+
+    monkeypatch.setattr(pipeline, "_lowered", copy)
+    monkeypatch.setattr(onnx, "REQUIRES", ())

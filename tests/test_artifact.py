@@ -240,9 +240,7 @@ def test_a_full_disk_publishes_nothing_and_keeps_what_was_there(
     assert list(artifact_copy.parent.iterdir()) == [artifact_copy]
 
 
-def test_any_other_failure_to_copy_is_explained(
-    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_other_failure_to_copy_is_explained(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(source: Path, destination: Path) -> None:
         raise shutil.Error([(str(source), str(destination), "[Errno 5] Input/output error")])
 
@@ -311,6 +309,29 @@ def test_of_exports_at_once_without_force_one_wins_and_the_others_are_told(tiny_
         thread.join()
     assert sorted(answers) == sorted(["made", f"{target} exists already", f"{target} exists already"])
     assert _contents(target) == _contents(tiny_artifact)
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_an_export_that_was_quicker_by_a_moment_is_replaced_or_kept_as_any_other(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    target, rename, quicker = tmp_path / "made", Path.rename, []
+
+    def second(self: Path, destination: Path) -> Path:
+        if self.name == "fresh" and not quicker:
+            quicker.append(shutil.copytree(tiny_artifact, destination))
+            (target / "the quicker one").write_text("x")
+        return rename(self, destination)
+
+    monkeypatch.setattr(Path, "rename", second)
+    if force:
+        artifact.publish(tiny_artifact, target, force=True)
+    else:
+        with pytest.raises(OutputError, match="exists already"):
+            artifact.publish(tiny_artifact, target)
+    assert (target / "the quicker one").exists() is not force
+    assert set(_contents(tiny_artifact)) <= set(_contents(target))
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_publishing_sweeps_what_a_killed_export_left_beside_it(tiny_artifact: Path, tmp_path: Path) -> None:

@@ -116,9 +116,7 @@ def test_a_cache_that_cannot_be_is_no_error(
     assert cache.size_bytes() == 0
 
 
-def test_a_cache_that_may_only_be_read_still_gives(
-    folder: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_may_only_be_read_still_gives(folder: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.keep(tiny_artifact, "key")
 
     def refuse(*_: object, **__: object) -> None:

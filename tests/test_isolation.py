@@ -116,7 +116,9 @@ def test_a_hang_is_stopped_at_the_time_limit(worker: Worker) -> None:
 
 def test_a_stage_that_takes_too_much_memory_is_stopped(worker: Worker) -> None:
     pid = worker.call("os:getpid", stage="asking")
-    error = _fails(worker, "import time; x = bytearray(300 << 20); time.sleep(600)", memory_limit_bytes=200 << 20)
+    error = _fails(
+        worker, "import time; x = bytearray(300 << 20); time.sleep(600)", memory_limit_bytes=200 << 20, time_limit_s=60
+    )
     assert isinstance(error, Unsupported)
     assert error.exit_code == 4
     assert "memory" in error.what
@@ -150,10 +152,16 @@ def test_files_in_the_current_folder_are_never_imported(tmp_path: Path, monkeypa
 
 
 def test_no_worker_outlives_its_block() -> None:
-    with pytest.raises(ValueError, match="broken"), Worker() as worker:
-        pid = worker.call("os:getpid", stage="asking")
-        raise ValueError("broken")
-    _wait_until_gone(pid)
+    pids = []
+
+    def fail_in_the_block() -> None:
+        with Worker() as worker:
+            pids.append(worker.call("os:getpid", stage="asking"))
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail_in_the_block()
+    _wait_until_gone(*pids)
 
 
 _HOLDER = """

@@ -57,9 +57,7 @@ def test_a_missing_profile_file_is_named(tmp_path: Path) -> None:
         ("value: 1.0e+10, source: the vendor's manual", "value: 1.0e+10", ["bandwidth_bytes_per_s.source", "missing"]),
     ],
 )
-def test_a_wrong_key_is_told_with_its_path_and_the_near_names(
-    tmp_path: Path, right: str, wrong: str, words: list[str]
-) -> None:
+def test_a_wrong_key_is_told_with_its_path_and_the_near_names(tmp_path: Path, right: str, wrong: str, words: list[str]) -> None:
     assert right in _MINE
     with pytest.raises(UsageError) as caught:
         _mine(tmp_path, _MINE.replace(right, wrong))

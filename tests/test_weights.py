@@ -51,9 +51,7 @@ def test_batchnorm_s_counters_may_be_missing(tmp_path: Path, state: _State) -> N
     weights.load_into(models.build(_VARIANT), tmp_path / "w.pth", _VARIANT)
 
 
-def test_missing_unexpected_and_misshaped_keys_are_counted_and_named(
-    tmp_path: Path, module: nn.Module, state: _State
-) -> None:
+def test_missing_unexpected_and_misshaped_keys_are_counted_and_named(tmp_path: Path, module: nn.Module, state: _State) -> None:
     broken = dict(state)
     for name in ("head.l.bias", "head.bn.weight"):
         del broken[name]

@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     from edgekit.program import Program
 
 ORDER: tuple[str, ...] = (
-    "functionalize",  # first: every other pass reads the graph as pure values
+    "inline_autocast",  # first: its subgraphs hide what is inside from every pattern
+    "functionalize",  # every other pass reads the graph as pure values
     "remove_noops",  # so that patterns meet without identities in between
     "fold_constants",  # so that computed weights and tables are constants to the passes below
+    "fft_to_matmul",  # transforms become products of pairs
+    "complex_to_real",  # then nothing complex is left
+    "channel_argmax_gather",
+    "lower_softshrink",
+    "einsum_to_conv",  # once their operands are real and constant
+    "sink_views",  # the reshapes around former einsums and pairs meet and vanish
     "fold_batchnorm",  # before the merges: parallel branches meet as plain convolutions and linears
     "merge_parallel_convs",
     "average_heads",

@@ -127,9 +127,7 @@ def sweep(graph_module: GraphModule) -> None:
     used = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
     # A subgraph (the body of a branch, loop or autocast region) keeps what it holds: its own graph reads it.
     held = tuple(f"{name}." for name in used if isinstance(operator.attrgetter(name)(graph_module), GraphModule))
-    # Each name of a weight that two layers share.
-    named = [*graph_module.named_parameters(remove_duplicate=False), *graph_module.named_buffers(remove_duplicate=False)]
-    for name, _ in named:
+    for name, _ in [*graph_module.named_parameters(), *graph_module.named_buffers()]:
         if name not in used and not name.startswith(held):
             owner_path, _, leaf = name.rpartition(".")
             delattr(graph_module.get_submodule(owner_path), leaf)

@@ -139,9 +139,14 @@ class Rewriter:
 
     def tensor(self, part: Part, like: Tensor) -> Node:
         """The part as a node of the shape of `like`, and of its precision."""
-        if not isinstance(part, Node):
-            return self.call(aten.full.default, list(like.shape), part, dtype=like.real.dtype)
-        return part if value(part).shape == like.shape else self.call(aten.expand.default, part, list(like.shape))
+        if isinstance(part, Node) and value(part).shape == like.shape:
+            return part
+        sizes = list(like.shape)
+        if not all(isinstance(size, int) for size in sizes):
+            raise Refused(self._at, "a part that takes its shape, which is dynamic, from elsewhere")
+        if isinstance(part, Node):
+            return self.call(aten.expand.default, part, sizes)
+        return self.call(aten.full.default, sizes, part, dtype=like.real.dtype)
 
     def settled(self, node: Node, pair: Pair) -> Pair:
         """The pair that `node` makes: parts of its shape, but for a part that is zero."""

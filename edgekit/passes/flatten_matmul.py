@@ -29,7 +29,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
             if shape(right)[:-2] != batch:
                 changes.refusals.append(Refusal(where(node), "its operands differ in their batch axes"))
                 continue
-            flat = (add_call(node, aten.view.default, x, [math.prod(batch), *shape(x)[-2:]]) for x in (left, right))
-            replace(node, add_call(node, aten.view.default, add_call(node, aten.bmm.default, *flat), list(shape(node))))
+            flat = (add_call(node, aten.reshape.default, x, [math.prod(batch), *shape(x)[-2:]]) for x in (left, right))
+            replace(node, add_call(node, aten.reshape.default, add_call(node, aten.bmm.default, *flat), list(shape(node))))
             changes.changed += 1
     return changes

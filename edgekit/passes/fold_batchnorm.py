@@ -88,9 +88,9 @@ def _behind_means(node: Node) -> Node:
     spatial = set(range(2, len(shape(node))))
     if is_call(user, aten.mean.dim):
         axes = user.args[1]
-        if isinstance(axes, (list, tuple)) and {int(a) % len(shape(node)) for a in axes} <= spatial:  # type: ignore[arg-type]
+        if isinstance(axes, (list, tuple)) and axes and {int(a) % len(shape(node)) for a in axes} <= spatial:  # type: ignore[arg-type]
             return _behind_means(user)
-    elif is_call(user, aten.adaptive_avg_pool2d.default):
+    elif is_call(user, aten.adaptive_avg_pool2d.default) and len(shape(node)) == 4:
         return _behind_means(user)
     elif is_call(user, *_RESHAPES) and all(size == 1 for size in shape(node)[2:]) and shape(user) == shape(node)[:2]:
         return user

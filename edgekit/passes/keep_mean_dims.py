@@ -18,7 +18,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
             if argument(node, 2, "keepdim", False) or not axes or value(node).dtype != value(node.args[0]).dtype:  # type: ignore[arg-type]
                 continue
             kept = add_call(node, aten.mean.dim, node.args[0], axes, True)
-            replace(node, add_call(node, aten.view.default, kept, list(shape(node))))
+            replace(node, add_call(node, aten.reshape.default, kept, list(shape(node))))
             changes.changed += 1
         for node in calls(graph_module, aten.adaptive_avg_pool2d.default):
             if shape(node)[-2:] == (1, 1):

@@ -43,12 +43,12 @@ def _lower(graph_module: GraphModule, node: Node) -> str:
         return "its weight or bias is computed"
     assert isinstance(groups, int)
     batch, channels, *positions = shape(x)
-    grouped = add_call(node, aten.view.default, x, [batch, groups, channels // groups, math.prod(positions)])
+    grouped = add_call(node, aten.reshape.default, x, [batch, groups, channels // groups, math.prod(positions)])
     centred = add_call(node, aten.sub.Tensor, grouped, add_call(node, aten.mean.dim, grouped, [2, 3], True))
     squares = add_call(node, aten.mul.Tensor, centred, centred)
     variance = add_call(node, aten.mean.dim, squares, [2, 3], True)
     root = add_call(node, aten.rsqrt.default, add_call(node, aten.add.Tensor, variance, eps))
-    normed = add_call(node, aten.view.default, add_call(node, aten.mul.Tensor, centred, root), list(shape(x)))
+    normed = add_call(node, aten.reshape.default, add_call(node, aten.mul.Tensor, centred, root), list(shape(x)))
     for operator, found in zip((aten.mul.Tensor, aten.add.Tensor), weights, strict=True):
         if found is not None:
             per_channel = found.reshape(1, channels, *[1] * len(positions))

@@ -44,9 +44,9 @@ def _shifted_products(node: Node) -> Node:
     images, shared = ([], []) if batch == 1 else ([batch], [batch, 1])
     # One row more than the windows need: the last one runs over its end by the margins' width.
     padded = add_call(node, aten.pad.default, x, [margin, margin, margin, margin + 1])
-    flat = add_call(node, aten.view.default, padded, [*images, channels // groups, groups, 1, (height + side) * pitch])
+    flat = add_call(node, aten.reshape.default, padded, [*images, channels // groups, groups, 1, (height + side) * pitch])
     kernels = add_call(node, aten.pad.default, w, [0, side - 1])
-    kernels = add_call(node, aten.view.default, kernels, [*shared, groups, area, height * pitch])
+    kernels = add_call(node, aten.reshape.default, kernels, [*shared, groups, area, height * pitch])
     total = None
     for k, row, column in shifts(area):
         start = row * pitch + column
@@ -55,5 +55,5 @@ def _shifted_products(node: Node) -> Node:
         product = add_call(node, aten.mul.Tensor, window, kernel)
         total = product if total is None else add_call(node, aten.add.Tensor, total, product)
     assert total is not None
-    image = add_call(node, aten.view.default, total, [batch, channels, height, pitch])
+    image = add_call(node, aten.reshape.default, total, [batch, channels, height, pitch])
     return add_call(node, aten.slice.Tensor, image, 3, 0, width)

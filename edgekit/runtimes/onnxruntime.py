@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, Unsupported
 from edgekit.runtimes import Array, Session, TensorSpec
 
 SUFFIX = ".onnx"
@@ -46,8 +47,8 @@ class OnnxRuntimeSession(Session):
             ) from error
         self._session, self._model_file = session, model_file
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
-        self.inputs = tuple(TensorSpec(i.name, tuple(i.shape), _NUMPY_NAMES[i.type]) for i in session.get_inputs())
-        self.outputs = tuple(TensorSpec(o.name, tuple(o.shape), _NUMPY_NAMES[o.type]) for o in session.get_outputs())
+        self.inputs = tuple(_spec(tensor, model_file) for tensor in session.get_inputs())
+        self.outputs = tuple(_spec(tensor, model_file) for tensor in session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
 
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
@@ -57,6 +58,16 @@ class OnnxRuntimeSession(Session):
     def set_threads(self, count: int) -> None:
         del self._session  # first, or memory would hold the model twice
         self.__init__(self._model_file, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
+
+
+def _spec(tensor: Any, model_file: Path) -> TensorSpec:
+    if tensor.type not in _NUMPY_NAMES or not all(isinstance(size, int) for size in tensor.shape):
+        raise Unsupported(
+            f"{model_file}: {tensor.name!r} is a {tensor.type} of shape {list(tensor.shape)}",
+            cause="edgekit runs tensors of numbers with static shapes",
+            next_step="export the model with a fixed shape for every input",
+        )
+    return TensorSpec(tensor.name, tuple(tensor.shape), _NUMPY_NAMES[tensor.type])
 
 
 def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:

@@ -69,12 +69,13 @@ def test_a_head_that_is_added_twice_is_refused(total: object) -> None:
     [
         lambda net, x: torch.add(net.a(x), net.b(x), alpha=2),
         lambda net, x: net.a(x) + net.b(-x),
-        lambda net, x: net.a(x) + net.b(x[:1]),
+        lambda net, x: net.a(x) + net.one(x),
     ],
     ids=["alpha", "other inputs", "broadcast"],
 )
 def test_what_is_no_plain_sum_of_one_input_stays(forward: object) -> None:
-    done = rewrite("average_heads", randomise(Net(forward, a=nn.Linear(4, 5), b=nn.Linear(4, 5))), noise(2, 4))
+    net = randomise(Net(forward, a=nn.Linear(4, 5), b=nn.Linear(4, 5), one=nn.Linear(4, 1)))
+    done = rewrite("average_heads", net, noise(2, 4))
     assert done.changed == 0
     assert done.graph == done.graph_before
 

@@ -10,7 +10,13 @@ FLAT = NO_LIMITS.model_copy(update={"flat_matmul": True})
 def test_equal_batch_axes_become_one() -> None:
     done = rewrite("flatten_matmul", Net(lambda net, x, y: x @ y), noise(2, 3, 4, 5), noise(2, 3, 5, 6), profile=FLAT)
     assert done.changed == 1
-    assert done.calls == ["view", "view", "bmm", "view"]
+    assert done.calls == ["reshape", "reshape", "bmm", "reshape"]
+
+
+def test_operands_of_any_memory_layout_are_taken() -> None:
+    """As attention over several images makes them: heads moved in front of the tokens."""
+    net = Net(lambda net, q, k: q.transpose(1, 2) @ k.transpose(1, 2).transpose(2, 3))
+    assert rewrite("flatten_matmul", net, noise(2, 5, 3, 4), noise(2, 6, 3, 4), profile=FLAT).changed == 1
 
 
 def test_operands_that_broadcast_are_refused() -> None:

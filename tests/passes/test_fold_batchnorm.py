@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rewriting import Net, noise, randomise, rewrite
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 IMAGE = (2, 4, 7, 7)
 
@@ -81,6 +82,11 @@ def test_a_mean_over_the_channels_is_refused() -> None:
     rewrite("fold_batchnorm", randomise(net), noise(*IMAGE)).assert_refused("after it is no layer to fold into")
 
 
+def test_pooling_that_takes_the_channels_for_rows_is_refused() -> None:
+    module = _sequence(nn.BatchNorm1d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(1, 3))
+    rewrite("fold_batchnorm", module, noise(2, 4, 5)).assert_refused("after it is no layer to fold into")
+
+
 def test_a_padded_depthwise_convolution_after_it_is_refused() -> None:
     done = rewrite("fold_batchnorm", _sequence(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1, groups=4)), noise(*IMAGE))
     done.assert_refused("the depthwise convolution conv2d (1) after it pads with zeros, which its shift would have to fill")
@@ -121,14 +127,38 @@ def test_a_linear_over_another_axis_after_it_is_refused() -> None:
     done.assert_refused("the linear linear (1) after it takes another axis than the BatchNorm's")
 
 
-def test_batch_statistics_are_refused() -> None:
-    done = rewrite("fold_batchnorm", _sequence(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), noise(*IMAGE))
-    done.assert_refused("its statistics are not constants")
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda net, x: net.untracked(x),
+        lambda net, x: F.batch_norm(x, net.mean, net.variance, training=True),
+        lambda net, x: F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3))),
+    ],
+    ids=["untracked", "left in training", "computed"],
+)
+def test_statistics_of_the_batch_are_refused(norm: object) -> None:
+    parts = {"untracked": nn.BatchNorm2d(4, track_running_stats=False), "mean": noise(4), "variance": noise(4).abs()}
+    net = randomise(Net(lambda net, x: norm(net, net.conv(x)), conv=nn.Conv2d(4, 4, 1), **parts))
+    rewrite("fold_batchnorm", net, noise(*IMAGE)).assert_refused("its statistics are not constants")
 
 
 def test_layers_that_share_a_weight_keep_their_own_folded_one() -> None:
     conv = nn.Conv2d(4, 4, 1)
     done = rewrite("fold_batchnorm", _sequence(conv, nn.BatchNorm2d(4), nn.ReLU(), conv, nn.BatchNorm2d(4)), noise(*IMAGE))
+    assert done.changed == 2
+    assert done.program.parameter_count() == 2 * (4 * 4 + 4)
+
+
+def test_a_weight_that_goes_by_two_names_goes_with_both() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.b(F.linear(net.a(F.linear(x, net.first)).relu(), net.second))
+
+    weight = nn.Parameter(noise(4, 4))
+    done = rewrite(
+        "fold_batchnorm",
+        randomise(Net(forward, first=weight, second=weight, a=nn.BatchNorm1d(4), b=nn.BatchNorm1d(4))),
+        noise(3, 4),
+    )
     assert done.changed == 2
     assert done.program.parameter_count() == 2 * (4 * 4 + 4)
 

@@ -79,6 +79,13 @@ def test_a_weight_that_is_written_to_is_no_constant() -> None:
     assert [refusal.reason for refusal in changes.refusals] == ["add_ writes in place"]
 
 
+def test_a_condition_is_left_to_the_inference() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return x + torch.cond(net.table[0] > 0, lambda: net.table + 1, lambda: net.table - 1)
+
+    assert "cond" in rewrite("fold_constants", Net(forward, table=noise(4)), noise(4)).calls
+
+
 def test_branches_of_a_condition_are_no_constants() -> None:
     def forward(net: Net, x: Tensor) -> Tensor:
         return torch.cond(x.sum() > 0, lambda x: x + net.table, lambda x: x - net.table, (x,))

@@ -111,8 +111,16 @@ def test_memory_that_is_read_under_another_name_is_refused(forward: object) -> N
     rewrite("functionalize", _over_linear(forward), noise(2, 4)).assert_refused("it writes to memory that a view shares")
 
 
-def test_memory_that_dropout_hands_on_is_refused() -> None:
-    done = rewrite("functionalize", _over_linear(_view_of_dropout), noise(2, 4))
+def _view_between_two_writes(x: Tensor) -> Tensor:
+    flat = x.relu_().view(-1)
+    x.add_(1)
+    return flat
+
+
+@pytest.mark.parametrize(("forward", "changed"), [(_view_of_dropout, 0), (_view_between_two_writes, 1)])
+def test_only_the_write_that_a_view_sees_is_refused(forward: object, changed: int) -> None:
+    done = rewrite("functionalize", _over_linear(forward), noise(2, 4))
+    assert done.changed == changed
     assert done.reasons == ["it writes to memory that a view shares"]
 
 

@@ -19,6 +19,12 @@ def test_it_leaves_no_group_norm_and_no_rank_above_four() -> None:
     assert max(node.meta["val"].dim() for node in nodes if node.op == "call_function") == 4
 
 
+def test_any_memory_layout_is_taken() -> None:
+    net = Net(lambda net, x: net.norm(x.transpose(1, 2)), norm=nn.GroupNorm(2, 6))
+    assert rewrite("lower_group_norm", randomise(net), noise(2, 5, 6), profile=DECOMPOSED).changed == 1
+    assert rewrite("lower_group_norm", randomise(net), noise(2, 5, 6, 3), profile=DECOMPOSED).changed == 1
+
+
 def test_a_runtime_that_has_it_keeps_it() -> None:
     done = rewrite("lower_group_norm", randomise(nn.GroupNorm(2, 6)), noise(2, 6, 5, 4))
     assert (done.changed, done.reasons) == (0, [])

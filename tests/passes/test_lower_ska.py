@@ -12,7 +12,7 @@ from torch import Tensor
 from edgekit.ops.ska import ska
 from edgekit.profiles import RuntimeProfile
 
-_NO_IM2COL = {"pad", "reshape", "view", "split", "getitem", "slice", "mul", "add"}
+_NO_IM2COL = {"pad", "reshape", "slice", "mul", "add"}
 
 
 def _ska_net() -> Net:

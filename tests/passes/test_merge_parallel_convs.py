@@ -103,13 +103,13 @@ def test_a_branch_that_is_added_twice_is_refused() -> None:
     [
         lambda net, x: torch.add(net.wide(x), net.point(x), alpha=2),
         lambda net, x: net.wide(x) - net.point(x),
-        lambda net, x: net.wide(x) + net.point(x)[:, :, :1],
+        lambda net, x: net.wide(x) + net.one(x),
         lambda net, x: net.wide(x) + net.point(x.relu()),
     ],
     ids=["alpha", "difference", "broadcast", "other inputs"],
 )
 def test_what_is_no_plain_sum_of_one_input_stays(forward: object) -> None:
-    net = randomise(Net(forward, wide=nn.Conv2d(4, 4, 3, padding=1), point=nn.Conv2d(4, 4, 1)))
+    net = randomise(Net(forward, wide=nn.Conv2d(4, 4, 3, padding=1), point=nn.Conv2d(4, 4, 1), one=nn.Conv2d(4, 1, 1)))
     done = rewrite("merge_parallel_convs", net, noise(*IMAGE))
     assert done.changed == 0
     assert done.graph == done.graph_before

@@ -166,7 +166,7 @@ def test_the_default_order_reduces_a_network_to_its_layers() -> None:
     program = capture(randomise(net), {"x": noise(1, 3, 6, 6)})
     passes.run(program, NO_LIMITS, check=True)
     assert_same(program, net, noise(1, 3, 6, 6))
-    assert call_names(program) == ["conv2d", "relu", "mean", "linear"]
+    assert call_names(program) == ["conv2d", "relu", "mean", "reshape", "linear"]
 
 
 @given(st.data())

@@ -1,0 +1,91 @@
+"""Elementwise operators move in front of the reshapes of their operands: op(view(a), view(b)) becomes view(op(a, b)). Reshapes
+then meet and vanish, and a chain between two layers stays in the layers' own shape."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from edgekit.passes import Changes
+from edgekit.passes._graph import add_call, add_constant, aten, constant, is_call, replace, shape, value
+from edgekit.profiles import RuntimeProfile
+from edgekit.program import Program
+
+_VIEWS = (aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int)
+_ELEMENTWISE = (
+    aten.abs.default,
+    aten.add.Tensor,
+    aten.div.Tensor,
+    aten.gelu.default,
+    aten.hardswish.default,
+    aten.mul.Tensor,
+    aten.neg.default,
+    aten.relu.default,
+    aten.sigmoid.default,
+    aten.sign.default,
+    aten.silu.default,
+    aten.softshrink.default,
+    aten.sub.Tensor,
+    aten.tanh.default,
+)
+
+
+def apply(program: Program, profile: RuntimeProfile) -> Changes:
+    """Sink every reshape that an elementwise operator can pass, and join those that meet."""
+    changes = Changes()
+    for graph_module in program:
+        for node in list(graph_module.graph.nodes):
+            if is_call(node, *_ELEMENTWISE):
+                changes.changed += _sink(graph_module, node)
+            elif is_call(node, *_VIEWS) and is_call(node.args[0], *_VIEWS):
+                changes.changed += _join(node)
+    return changes
+
+
+def _join(node: Node) -> bool:
+    source = node.args[0].args[0]  # type: ignore[union-attr]
+    assert isinstance(source, Node)
+    if shape(source) == shape(node):
+        replace(node, source)
+    else:
+        replace(node, add_call(node, aten.view.default, source, list(shape(node))))
+    return True
+
+
+def _sink(graph_module: GraphModule, node: Node) -> bool:
+    views = [operand for operand in node.args if is_call(operand, *_VIEWS) and isinstance(operand, Node)]
+    if not views or any(shape(view) != shape(node) or value(view).dtype != value(node).dtype for view in views):
+        return False
+    bases = [view.args[0] for view in views]
+    inner = shape(bases[0])  # type: ignore[arg-type]
+    if any(shape(base) != inner for base in bases):  # type: ignore[arg-type]
+        return False
+    operands: list[object] = []
+    for operand in node.args:
+        if not isinstance(operand, Node):
+            operands.append(operand)
+        elif operand in views:
+            operands.append(operand.args[0])
+        else:
+            tensor = constant(graph_module, operand)
+            reshaped = None if tensor is None else _reshaped(tensor, shape(node), inner)
+            if reshaped is None:
+                return False
+            operands.append(add_constant(graph_module, node, str(operand.target), reshaped))
+    assert callable(node.target)
+    inside = add_call(node, node.target, *operands, **node.kwargs)
+    replace(node, add_call(node, aten.view.default, inside, list(shape(node))))
+    return True
+
+
+def _reshaped(tensor: Tensor, outer: tuple[int, ...], inner: tuple[int, ...]) -> Tensor | None:
+    """`tensor`, which broadcasts to `outer`, as one that broadcasts to `inner`; None when that would store more numbers."""
+    if tensor.numel() == 1:
+        return tensor.reshape(())
+    full = torch.broadcast_to(tensor, outer).reshape(inner)
+    for axis in range(full.dim()):
+        first = full.narrow(axis, 0, 1)
+        if torch.equal(full, first.expand_as(full)):
+            full = first
+    return full.clone() if full.numel() <= tensor.numel() else None
