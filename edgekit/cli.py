@@ -135,8 +135,10 @@ def export(
     finally:
         if made and not json:
             console.show_artifacts(made)  # also the ones before the one that failed
-    with console.progress("ablating", silent=json) as announce:
-        ablations = api.ablate(made, announce=announce) if ablate else {}
+    ablations = {}
+    if ablate:
+        with console.progress("ablating", silent=json) as announce:
+            ablations = api.ablate(made, announce=announce)
     lines = [ablations.get(artifact.manifest.target, []) for artifact in made]
     if json:
         records = zip((artifact.as_dict() for artifact in made), lines, strict=True)

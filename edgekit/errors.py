@@ -74,11 +74,11 @@ class UnknownName(UsageError):  # noqa: N818 - reads as what it is: an unknown n
         options = sorted(known)
         near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
         if near:
-            next_step = f"did you mean {' or '.join(near)}?"
+            next_step = f"did you mean {' or '.join(near)}?" + (f" ({listing} lists them all)" if listing else "")
+        elif listing:
+            next_step = f"see `{listing}`"
         else:
             next_step = f"choose one of: {', '.join(options)}" if options else f"no {kind} can be given here"
-        if listing:
-            next_step += f" ({listing} lists them all)"
         self.kind, self.name, self.near = kind, name, near
         super().__init__(f"unknown {kind} {name!r}", cause=f"no {kind} has that name", next_step=next_step)
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from commands import Command, Done
 
 import edgekit
+from edgekit.recipe import Recipe
 
 hypothesis.settings.register_profile("edgekit", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("edgekit")
@@ -92,3 +94,29 @@ def lowered(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "_lowered", copy)
     monkeypatch.setattr(onnx, "REQUIRES", ())
+
+
+@pytest.fixture
+def recipe(tiny_file: Path, tiny_artifact: Path) -> Recipe:
+    """The request that `tiny_artifact` answers."""
+    return Recipe(model=f"{tiny_file}:build", target="onnx", input_shapes=((1, 3, 32, 32),))
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "own cache"))
+    return tmp_path / "own cache"
+
+
+@pytest.fixture(name="edgekit")
+def _edgekit(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process."""
+    from edgekit import cli
+
+    def run(*arguments: object) -> Done:
+        capfd.readouterr()
+        code = cli._run([str(argument) for argument in arguments])
+        return Done(code, *capfd.readouterr())
+
+    return run

@@ -5,70 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
+from commands import SHAPE, Command, Done, assert_error, export_tiny, process
 
-from edgekit import api, artifact, cli, scratch
+from edgekit import api, artifact
 from edgekit.errors import ConversionError, Inconclusive, ParityError, Unsupported
-
-_SHAPE = "1,3,32,32"
-
-
-@dataclass
-class Done:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output, which is to be JSON and nothing else."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def edgekit(capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process."""
-
-    def run(*arguments: object) -> Done:
-        capfd.readouterr()
-        code = cli._run([str(argument) for argument in arguments])
-        return Done(code, *capfd.readouterr())
-
-    return run
-
-
-def _process(*arguments: object, **options: Any) -> Done:
-    """Runs a command as a user does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "edgekit.cli", *map(str, arguments)], capture_output=True, text=True, check=False, **options
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def _assert_error(done: Done, code: int, *words: str) -> None:
-    """One error with its exit code, on standard error alone, without a traceback."""
-    assert done.code == code, done
-    assert done.out == ""
-    assert done.err.startswith("error: ")
-    assert "next:  " in done.err
-    assert "Traceback" not in done.err
-    assert not [word for word in words if word not in done.err], done.err
-
 
 # --- help and usage
 
@@ -90,7 +36,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_without_arguments_the_help_is_shown() -> None:
-    assert _process().out == _process("--help").out != ""
+    assert process().out == process("--help").out != ""
 
 
 def test_the_version_is_told(edgekit: Command) -> None:
@@ -129,7 +75,7 @@ def test_wrong_usage_exits_2_with_the_thing_the_cause_and_the_next_step(
     edgekit: Command, arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _assert_error(edgekit(*arguments), 2, *words)
+    assert_error(edgekit(*arguments), 2, *words)
     told = edgekit(*arguments, "--json")
     assert (told.code, told.err) == (2, "")
     assert set(told.json) == {"error", "what", "cause", "next_step", "exit_code"}
@@ -140,13 +86,13 @@ def test_wrong_usage_exits_2_with_the_thing_the_cause_and_the_next_step(
 @pytest.mark.parametrize("shape", ["1,3,32x32", "", "1;3", "a,b", "1,,3", "1.5,3"])
 def test_a_shape_that_is_none_is_refused(edgekit: Command, tiny_file: Path, shape: str) -> None:
     done = edgekit("export", f"{tiny_file}:build", "-t", "onnx", "--input-shape", shape)
-    _assert_error(done, 2, f"--input-shape {shape}", "--input-shape 1,3,224,224")
+    assert_error(done, 2, f"--input-shape {shape}", "--input-shape 1,3,224,224")
 
 
 @pytest.mark.parametrize("shape", ["1,3,0,32", "1,3,-2,32"])
 def test_a_shape_without_elements_is_refused(edgekit: Command, tiny_file: Path, shape: str) -> None:
     done = edgekit("export", f"{tiny_file}:build", "-t", "onnx", f"--input-shape={shape}")
-    _assert_error(done, 2, "input_shapes.0", "positive sizes")
+    assert_error(done, 2, "input_shapes.0", "positive sizes")
 
 
 @pytest.mark.parametrize(
@@ -177,14 +123,10 @@ def test_a_fault_of_edgekit_s_own_is_no_answer(edgekit: Command, monkeypatch: py
 # --- export, verify, predict on the tiny model
 
 
-def _export(tiny_file: Path, output: Path, *more: object) -> list[object]:
-    return ["export", f"{tiny_file}:build", "--target", "onnx", "--input-shape", _SHAPE, "--output", output, *more]
-
-
 def test_an_export_prints_a_table_and_says_when_it_was_cached(
     edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path
 ) -> None:
-    done = edgekit(*_export(tiny_file, tmp_path / "my artefacts"))
+    done = edgekit(*export_tiny(tiny_file, tmp_path / "my artefacts"))
     assert (done.code, done.err) == (0, "")
     header, row = done.out.splitlines()
     assert header.split("  ")[0] == "artifact"
@@ -197,7 +139,7 @@ def test_an_export_prints_a_table_and_says_when_it_was_cached(
 def test_json_of_an_export_is_the_manifest_and_where_it_lies(
     edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path
 ) -> None:
-    done = edgekit(*_export(tiny_file, tmp_path, "--json"))
+    done = edgekit(*export_tiny(tiny_file, tmp_path, "--json"))
     [made] = done.json
     assert made["directory"] == str(tmp_path / "tiny-onnx")
     assert made["from_cache"] is True
@@ -206,22 +148,22 @@ def test_json_of_an_export_is_the_manifest_and_where_it_lies(
 
 def test_an_existing_output_needs_force(edgekit: Command, tiny_file: Path, artifact_copy: Path) -> None:
     (artifact_copy / "mine").write_text("x")
-    _assert_error(edgekit(*_export(tiny_file, artifact_copy.parent)), 2, "exists already", "--force")
+    assert_error(edgekit(*export_tiny(tiny_file, artifact_copy.parent)), 2, "exists already", "--force")
     assert (artifact_copy / "mine").is_file()
-    assert edgekit(*_export(tiny_file, artifact_copy.parent, "--force")).code == 0
+    assert edgekit(*export_tiny(tiny_file, artifact_copy.parent, "--force")).code == 0
     assert not (artifact_copy / "mine").exists()
 
 
 def test_force_does_not_remove_a_folder_of_the_user_s(edgekit: Command, tiny_file: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny-onnx").mkdir()
     (tmp_path / "tiny-onnx" / "thesis.txt").write_text("years of work")
-    _assert_error(edgekit(*_export(tiny_file, tmp_path, "--force")), 2, "not an edgekit artifact", "artifacts only")
+    assert_error(edgekit(*export_tiny(tiny_file, tmp_path, "--force")), 2, "not an edgekit artifact", "artifacts only")
     assert (tmp_path / "tiny-onnx" / "thesis.txt").is_file()
 
 
 def test_an_output_below_a_file_is_refused(edgekit: Command, tiny_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    _assert_error(edgekit(*_export(tiny_file, tmp_path / "file")), 2, "cannot write", "Not a directory", "--output")
+    assert_error(edgekit(*export_tiny(tiny_file, tmp_path / "file")), 2, "cannot write", "Not a directory", "--output")
 
 
 def test_relative_paths_work_from_any_folder(
@@ -230,18 +172,18 @@ def test_relative_paths_work_from_any_folder(
     shutil.copy(tiny_file, tmp_path)
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
-    assert edgekit("export", "../tiny.py:build", "-t", "onnx", "--input-shape", _SHAPE, "-o", ".").code == 0
+    assert edgekit("export", "../tiny.py:build", "-t", "onnx", "--input-shape", SHAPE, "-o", ".").code == 0
     assert edgekit("verify", "tiny-onnx").code == 0
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["tiny-onnx"]
 
 
-def test_one_target_twice_is_one_export(edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path) -> None:
-    assert len(edgekit(*_export(tiny_file, tmp_path, "--target", "onnx", "--json")).json) == 1
+def test_one_target_twice_is_oneexport_tiny(edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path) -> None:
+    assert len(edgekit(*export_tiny(tiny_file, tmp_path, "--target", "onnx", "--json")).json) == 1
 
 
 def test_what_was_made_before_a_failure_is_told(edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny-executorch").mkdir()
-    done = edgekit(*_export(tiny_file, tmp_path, "--target", "executorch"))
+    done = edgekit(*export_tiny(tiny_file, tmp_path, "--target", "executorch"))
     assert done.code == 2
     assert str(tmp_path / "tiny-onnx") in done.out
     assert "tiny-executorch exists already" in done.err
@@ -253,7 +195,7 @@ def test_what_a_user_s_model_prints_never_mixes_with_json(
 ) -> None:
     text = tiny_file.read_text().replace("def build():", "def build():\n    print('building')")
     (tmp_path / "tiny.py").write_text(text.replace("return self.fc", "print('running'); return self.fc"))
-    done = edgekit(*_export(tmp_path / "tiny.py", tmp_path / "out", "--json"))
+    done = edgekit(*export_tiny(tmp_path / "tiny.py", tmp_path / "out", "--json"))
     assert len(done.json) == 1
     assert "building" in done.err
     assert "running" in done.err
@@ -261,8 +203,8 @@ def test_what_a_user_s_model_prints_never_mixes_with_json(
 
 def test_a_failing_factory_is_told_with_its_line(edgekit: Command, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("def build():\n    raise ValueError('no such layer count')\n")
-    done = edgekit("export", tmp_path / "net.py:build", "-t", "onnx", "--input-shape", _SHAPE, "-o", tmp_path / "out")
-    _assert_error(done, 2, "raised ValueError", "no such layer count", "line 2")
+    done = edgekit("export", tmp_path / "net.py:build", "-t", "onnx", "--input-shape", SHAPE, "-o", tmp_path / "out")
+    assert_error(done, 2, "raised ValueError", "no such layer count", "line 2")
     assert not (tmp_path / "out").exists()
 
 
@@ -270,8 +212,8 @@ def test_a_module_that_cannot_be_captured_names_operator_and_line(edgekit: Comma
     (tmp_path / "net.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return x if x.sum() > 0 else -x\n"
     )
-    done = edgekit("export", tmp_path / "net.py:Net", "-t", "onnx", "--input-shape", _SHAPE, "-o", tmp_path / "out")
-    _assert_error(done, 2, "torch.export cannot capture Net", "aten.item", "net.py:4", "if x.sum() > 0")
+    done = edgekit("export", tmp_path / "net.py:Net", "-t", "onnx", "--input-shape", SHAPE, "-o", tmp_path / "out")
+    assert_error(done, 2, "torch.export cannot capture Net", "aten.item", "net.py:4", "if x.sum() > 0")
     assert not (tmp_path / "out").exists()
 
 
@@ -306,7 +248,7 @@ def test_a_damaged_artifact_is_refused(
 ) -> None:
     damage(artifact_copy)
     for command in (["verify", artifact_copy], ["predict", artifact_copy, "p.jpg"]):
-        _assert_error(edgekit(*command), 2, *words)
+        assert_error(edgekit(*command), 2, *words)
 
 
 def _replace(directory: Path, old: str, new: str) -> None:
@@ -316,7 +258,7 @@ def _replace(directory: Path, old: str, new: str) -> None:
 
 
 def test_predicting_with_a_model_of_one_s_own_says_how(edgekit: Command, tiny_artifact: Path) -> None:
-    _assert_error(edgekit("predict", tiny_artifact, "p.jpg"), 2, "how a photograph becomes its input", "edgekit.open")
+    assert_error(edgekit("predict", tiny_artifact, "p.jpg"), 2, "how a photograph becomes its input", "edgekit.open")
 
 
 # --- the lists
@@ -331,139 +273,3 @@ def test_models_and_devices_are_listed(edgekit: Command) -> None:
     assert listed["lsnet_t"]["preprocessing"]["crop_fraction"] == 0.9
     assert "host" in edgekit("devices").out
     assert "host" in [device["name"] for device in edgekit("devices", "--json").json]
-
-
-# --- as a process
-
-
-def test_a_process_gives_the_same_codes_and_streams(tmp_path: Path) -> None:
-    _assert_error(_process("export", "lsnet_t", "--target", "onx", cwd=tmp_path), 2, "unknown target 'onx'")
-    told = _process("verify", "nowhere", "--json", cwd=tmp_path)
-    assert (told.code, told.err, told.json["error"]) == (2, "", "ArtifactError")
-
-
-def test_closed_standard_streams_are_no_reason_to_fail(tmp_path: Path) -> None:
-    for closing in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
-        code = f'"$0" -m edgekit.cli export lsnet_t --target onx {closing}; echo $? > code'
-        subprocess.run(["sh", "-c", code, sys.executable], cwd=tmp_path, check=True, capture_output=True)
-        assert (tmp_path / "code").read_text() == "2\n", closing
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_behind_standard_output_is_told() -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "edgekit.cli", "devices"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: the result cannot be written\ncause: No space left on device")
-
-
-@pytest.mark.slow
-def test_lsnet_goes_from_its_name_to_a_prediction(edgekit: Command, tmp_path: Path) -> None:
-    from PIL import Image
-
-    Image.new("RGB", (300, 200), (200, 120, 40)).save(tmp_path / "photo.jpg")
-    request = ["export", "lsnet", "--target", "onnx", "--input-size", "96", "--output", tmp_path]
-    done = edgekit(*request)
-    assert (done.code, done.err) == (0, "")
-    assert "latencies are real, predictions are not" in done.out
-    directory = tmp_path / "lsnet_t-onnx"
-    made = artifact.load(directory).manifest
-    assert (made.model.name, made.recipe.model, made.model.weights) == ("lsnet_t", "lsnet_t", "seeded")
-    assert edgekit("verify", directory).code == 0
-
-    done = edgekit("predict", directory, tmp_path / "photo.jpg")
-    assert done.code == 0
-    assert len(done.out.splitlines()) == 7, "a header, five classes, and that the weights are not real"
-    told = edgekit("predict", directory, tmp_path / "photo.jpg", "--json").json
-    assert told["weights_are_real"] is False
-    assert [top["probability"] for top in told["top"]] == sorted((t["probability"] for t in told["top"]), reverse=True)
-
-    code = (
-        f"import sys; sys.argv = ['edgekit', *{[*map(str, request), '--force']}]\n"
-        "from edgekit.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as end: print(end.code, 'torch' in sys.modules)\n"
-    )
-    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "cached" in again.stdout
-    assert again.stdout.endswith("\n0 False\n"), "a cached export imports no torch"
-
-
-@pytest.mark.slow
-def test_lsnet_is_exported_with_a_checkpoint_and_refuses_another_s(edgekit: Command, tmp_path: Path) -> None:
-    import torch
-
-    from edgekit import models
-
-    def export(variant: str, *more: object) -> Done:
-        return edgekit("export", variant, "-t", "onnx", "--input-size", "96", "-o", tmp_path, *more)
-
-    state = api.load_model("lsnet_t", input_size=96).state_dict()
-    state["head.l.bias"] += 1
-    torch.save({"model": state}, tmp_path / "mine.pth")
-    done = export("lsnet_t", "--weights", tmp_path / "mine.pth")
-    assert done.code == 0
-    assert "predictions are not" not in done.out
-    assert artifact.load(tmp_path / "lsnet_t-onnx").manifest.model.weights == "mine.pth"
-
-    torch.save(models.build(models.find("lsnet_s").at_size(96)).state_dict(), tmp_path / "s.pth")
-    refused = export("lsnet_t", "--weights", tmp_path / "s.pth", "--force")
-    _assert_error(refused, 2, "s.pth does not fit lsnet_t", "of another shape", "weights of lsnet_s", "export lsnet_s")
-    assert artifact.load(tmp_path / "lsnet_t-onnx").manifest.model.weights == "mine.pth", "the one before is still there"
-
-
-# An export whose converter never ends, once it has everything it needs.
-_HANGING = """
-import sys
-from edgekit import pipeline
-from edgekit.cli import main
-from edgekit.targets import onnx
-
-def never(worker, program, target, profile, work):
-    (work / "artifact").mkdir()
-    (work / "artifact" / "model.onnx").write_text("half")
-    print("lowering", worker.call("os:getpid", stage="asking"), file=sys.stderr, flush=True)
-    worker.call("time:sleep", 600, stage="lowering")
-
-onnx.REQUIRES = ()
-pipeline._lowered = never
-main()
-"""
-
-
-@pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_killed_export_leaves_nothing_half_written(
-    tmp_path: Path, tiny_file: Path, ending: signal.Signals, code: int
-) -> None:
-    out, temporary = tmp_path / "out", tmp_path / "tmp"
-    temporary.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary), "EDGEKIT_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", _HANGING, *map(str, _export(tiny_file, out))]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        said = process.stderr.readline().split()
-        assert said[0] == "lowering", said + process.stderr.readlines()
-        process.send_signal(ending)
-        printed = process.communicate()
-    assert process.returncode == code
-    assert printed == ("", "")
-    _wait_until_gone(int(said[1]))
-    assert not out.exists()
-    assert not (tmp_path / "cache" / "artifacts").exists()
-    leftovers = list(temporary.glob(f"{scratch.PREFIX}*"))
-    assert len(leftovers) == (1 if ending == signal.SIGKILL else 0)
-    with scratch.folder(temporary):
-        assert not [path for path in leftovers if path.exists()], "the next export sweeps"
-
-
-def _wait_until_gone(pid: int) -> None:
-    for _ in range(600):
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return
-        except psutil.NoSuchProcess:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} survives")

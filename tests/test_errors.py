@@ -48,6 +48,7 @@ def test_an_unknown_name_is_offered_the_near_ones() -> None:
     assert error.next_step == "did you mean lsnet or lsnet_t? (edgekit models lists them all)"
 
 
-def test_a_name_near_to_nothing_is_offered_all() -> None:
+def test_a_name_near_to_nothing_is_offered_all_or_where_they_are_listed() -> None:
     assert UnknownName("target", "zzz", ["onnx", "coreml"]).next_step == "choose one of: coreml, onnx"
+    assert UnknownName("model", "zzz", ["lsnet"], listing="edgekit models").next_step == "see `edgekit models`"
     assert UnknownName("device", "zzz", []).next_step == "no device can be given here"

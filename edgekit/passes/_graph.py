@@ -80,7 +80,10 @@ def add_constant(graph_module: GraphModule, before: Node, hint: str, tensor: Ten
 
 
 def add_call(before: Node, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
-    """A call of `target`, placed before `before` and carrying its shape, dtype and origin."""
+    """A call of `target`, placed before `before` and carrying its shape, dtype and origin.
+
+    Reshape with `aten.reshape`, never `aten.view`: what stands before it may have any memory layout.
+    """
     graph = before.graph
     assert graph.owning_module is not None
     with graph.inserting_before(before):

@@ -67,8 +67,8 @@ def _rewrite(graph_module: GraphModule, node: Node) -> str:
     groups = kernel.shape[0] if blocks else 1
     kernel = kernel.reshape(-1, kernel.shape[-1], 1, 1)
     plane = [math.prod(positions[:-1]), positions[-1]]
-    image = add_call(node, aten.view.default, x, [shape(x)[0], groups * kernel.shape[1], *plane])
+    image = add_call(node, aten.reshape.default, x, [shape(x)[0], groups * kernel.shape[1], *plane])
     rest = [[1, 1], [0, 0], [1, 1], groups] if groups > 1 else []
     made = add_call(node, aten.conv2d.default, image, add_constant(graph_module, node, node.name, kernel), None, *rest)
-    replace(node, add_call(node, aten.view.default, made, list(shape(node))))
+    replace(node, add_call(node, aten.reshape.default, made, list(shape(node))))
     return ""

@@ -50,7 +50,8 @@ def _lower(graph_module: GraphModule, node: Node, one_product_bytes: int) -> str
         return found
     source = node.args[0]
     assert isinstance(source, Node)
-    one = len(found.axes) > 1 and _are_last(found, source) and _matrix_bytes(found, found.axes) <= one_product_bytes
+    limit = min(one_product_bytes, _LARGEST_MATRIX_BYTES)
+    one = len(found.axes) > 1 and _are_last(found, source) and _matrix_bytes(found, found.axes) <= limit
     steps = [found.axes] if one else [(axis,) for axis in found.axes]
     largest = max(_matrix_bytes(found, step) for step in steps)
     if largest > _LARGEST_MATRIX_BYTES:

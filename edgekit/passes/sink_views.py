@@ -49,7 +49,7 @@ def _join(node: Node) -> bool:
     if shape(source) == shape(node):
         replace(node, source)
     else:
-        replace(node, add_call(node, aten.view.default, source, list(shape(node))))
+        replace(node, add_call(node, aten.reshape.default, source, list(shape(node))))
     return True
 
 
@@ -75,7 +75,7 @@ def _sink(graph_module: GraphModule, node: Node) -> bool:
             operands.append(add_constant(graph_module, node, str(operand.target), reshaped))
     assert callable(node.target)
     inside = add_call(node, node.target, *operands, **node.kwargs)
-    replace(node, add_call(node, aten.view.default, inside, list(shape(node))))
+    replace(node, add_call(node, aten.reshape.default, inside, list(shape(node))))
     return True
 
 

@@ -64,7 +64,9 @@ def test_an_operand_that_broadcasts_stays() -> None:
 @given(st.data())
 def test_random_chains_keep_their_outputs(data: st.DataObject) -> None:
     shapes = [(12,), (3, 4), (2, 6), (2, 3, 2), (1, 12), (12, 1)]
-    steps = data.draw(st.lists(st.tuples(st.sampled_from(shapes), st.sampled_from(["relu", "neg", "add", "mul", "swap"])), max_size=6))
+    steps = data.draw(
+        st.lists(st.tuples(st.sampled_from(shapes), st.sampled_from(["relu", "neg", "add", "mul", "swap"])), max_size=6)
+    )
 
     def forward(net: Net, x: Tensor) -> Tensor:
         for shape, step in steps:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,12 @@ def test_threads_change_nothing_but_speed(session: Session, count: int, capfd: p
     session.set_threads(count)
     np.testing.assert_allclose(session.run(_INPUT)["output"], before, rtol=1e-5, atol=1e-6)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_fresh_process_is_quiet_from_its_first_run(directory: Path) -> None:
+    code = f"import edgekit; print(edgekit.verify({str(directory)!r}).conversion.passed)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_a_wrong_input_is_refused(session: Session) -> None:
