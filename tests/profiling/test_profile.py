@@ -33,7 +33,7 @@ def tiny_artifact(tiny_onnx: Path, tmp_path: Path) -> Path:
         reason="not asked",
     )
     manifest = artifact.Manifest(
-        model=artifact.Model(name="tiny", weights="seeded", weights_sha256="", parameters=4096, macs=4096),
+        model=artifact.Model(name="tiny", weights="seeded", weights_sha256="", parameters=4096, macs=4096, operators=1),
         target="onnx",
         precision="fp32",
         inputs=(artifact.Tensor(name="x", shape=(1, 64), dtype="float32"),),
