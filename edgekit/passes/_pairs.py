@@ -225,8 +225,10 @@ class Rewriter:
 
     def angle(self, pair: Pair) -> Part:
         """atan2(im, re)"""
-        like = next(value(part) for part in pair.parts if isinstance(part, Node))
-        re, im = (self.tensor(part, like) for part in pair.parts)
+        nodes = [part for part in pair.parts if isinstance(part, Node)]
+        if not nodes:
+            return 0.0
+        re, im = (self.tensor(part, value(nodes[0])) for part in pair.parts)
         return self.call(aten.atan2.default, im, re)
 
     def _sorted_magnitudes(self, pair: Pair) -> tuple[Node, Node]:
@@ -243,7 +245,7 @@ class Rewriter:
     def _divided(self, a: Part, b: Part) -> Part:
         if isinstance(a, Node):
             return self.call(aten.div.Tensor, a, b)
-        return self.mul(a, self.call(aten.reciprocal.default, b) if isinstance(b, Node) else 1 / b)
+        return self.mul(a, self.call(aten.reciprocal.default, b)) if a and isinstance(b, Node) else 0.0
 
     def _inverse(self, pair: Pair) -> Pair:
         """1 / (c + di) = (c - di) / (c^2 + d^2), each part over the larger one first, for its square may leave the range."""

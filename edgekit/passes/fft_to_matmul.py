@@ -5,6 +5,7 @@ is a pair of real tensors, made one complex tensor only for those that read it a
    flattened axes with the Kronecker product of their matrices.
 2. Otherwise one product an axis. Real and imaginary part lie one after the other along the axis that is transformed, so that a
    complex transform is one real product, and nothing is added up afterwards.
+3. `fftshift` and `ifftshift` are rolls.
 
 Products are linear layers, as runtimes pack the weights of those. Refused: a matrix beyond any phone (long audio, say), and
 axes of dynamic size. Exact for finite input: what torch ignores is multiplied by zero.
@@ -21,11 +22,12 @@ from torch.fx import GraphModule, Node
 
 from edgekit.passes import Changes, Refusal
 from edgekit.passes._dft import TARGETS, Axis, Transform, transform
-from edgekit.passes._graph import add_call, add_constant, aten, calls, replace, value, where
+from edgekit.passes._graph import add_call, add_constant, argument, aten, calls, is_call, replace, value, where
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
 _LARGEST_MATRIX_BYTES = 16 << 20
+_SHIFTS = (aten.fft_fftshift.default, aten.fft_ifftshift.default)
 
 Parts = list[Node]
 """A real tensor, or a complex one as real and imaginary part."""
@@ -35,8 +37,8 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     """Lower every Fourier transform over axes of known size."""
     changes = Changes()
     for graph_module in program:
-        for node in calls(graph_module, *TARGETS):
-            reason = _lower(graph_module, node, profile.dft_one_product_bytes)
+        for node in calls(graph_module, *TARGETS, *_SHIFTS):
+            reason = _roll(node) if is_call(node, *_SHIFTS) else _lower(graph_module, node, profile.dft_one_product_bytes)
             if reason:
                 changes.refusals.append(Refusal(where(node), reason))
             else:
@@ -64,6 +66,18 @@ def _lower(graph_module: GraphModule, node: Node, one_product_bytes: int) -> str
     for step in steps:
         parts = _product(graph_module, node, parts, step, real_output=to_real and step is steps[-1])
     replace(node, parts[0] if to_real else add_call(node, aten.complex.default, *parts))
+    return ""
+
+
+def _roll(node: Node) -> str:
+    source, dims = node.args[0], argument(node, 1, "dim")
+    assert isinstance(source, Node)
+    axes = list(range(value(source).dim())) if dims is None else [dims] if isinstance(dims, int) else list(dims)
+    sizes = [value(source).shape[axis] for axis in axes]
+    if not all(isinstance(size, int) for size in sizes):
+        return "it rolls an axis whose size is dynamic"
+    shifts = [size // 2 if is_call(node, aten.fft_fftshift.default) else (size + 1) // 2 for size in sizes]
+    replace(node, add_call(node, aten.roll.default, source, shifts, axes))
     return ""
 
 

@@ -164,6 +164,25 @@ def test_operators_on_complex_numbers(name: str) -> None:
     _assert_all_real(_rewritten(OPERATORS[name]))
 
 
+def test_what_is_all_zeros() -> None:
+    def forward(z: Tensor, y: Tensor, w: Tensor) -> list[Tensor]:
+        zeros = torch.zeros_like(z)
+        return [
+            zeros.abs(),
+            zeros.angle(),
+            zeros @ w,
+            zeros * y,
+            zeros / w,
+            zeros / 2,
+            zeros.sum(0),
+            zeros.exp(),
+            -zeros,
+            zeros.split(1)[0],
+        ]
+
+    _assert_all_real(_rewritten(forward))
+
+
 def test_zero_has_no_angle_and_no_length_but_makes_no_nan() -> None:
     net = Net(lambda net, x: [torch.view_as_complex(x).abs(), torch.view_as_complex(x).angle()])
     _assert_all_real(rewrite("complex_to_real", net, torch.zeros(2, 2, dtype=torch.float64)))

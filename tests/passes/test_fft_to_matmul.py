@@ -109,6 +109,14 @@ def test_other_inputs() -> None:
     _assert_lowered(rewrite("fft_to_matmul", _net(lambda x: torch.fft.rfft(x[0])), noise(3, 5)))
 
 
+@pytest.mark.parametrize("dim", [None, 1, (0, 2)])
+def test_shifted_spectra_are_rolled(dim: Any) -> None:
+    net = Net(lambda net, x: [torch.fft.fftshift(x, dim), torch.fft.ifftshift(x, dim)])
+    done = rewrite("fft_to_matmul", net, noise(4, 5, 3))
+    _assert_lowered(done, 2)
+    assert done.calls == ["roll", "roll"]
+
+
 def test_a_spectrum_with_several_readers() -> None:
     def forward(net: Net, x: Tensor) -> object:
         spectrum = torch.fft.rfft2(x)
