@@ -40,7 +40,7 @@ def _merge_in(graph_module: GraphModule, top: Node, changes: Changes) -> None:
         if any(parts.count(head.node) > 1 for head in group):
             changes.refusals.append(Refusal(where(top), "one head is added twice"))
             continue
-        replace_terms(top, [head.node for head in group], lambda g=group: _build(graph_module, top, g))  # type: ignore[misc]
+        replace_terms(top, [head.node for head in group], lambda g=group: _build(graph_module, top, g))  # type: ignore[misc]  # bound early: the loop goes on
         changes.changed += 1
         return  # the tree is another one now
 

@@ -3,6 +3,8 @@ and the other runtimes do not mind."""
 
 from __future__ import annotations
 
+from torch.fx import Node
+
 from edgekit.passes import Changes
 from edgekit.passes._graph import add_call, argument, aten, calls, replace, shape, value
 from edgekit.profiles import RuntimeProfile
@@ -15,7 +17,9 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     for graph_module in program:
         for node in calls(graph_module, aten.mean.dim):
             axes = argument(node, 1, "dim")
-            if argument(node, 2, "keepdim", False) or not axes or value(node).dtype != value(node.args[0]).dtype:  # type: ignore[arg-type]
+            source = node.args[0]
+            assert isinstance(source, Node)
+            if argument(node, 2, "keepdim", False) or not axes or value(node).dtype != value(source).dtype:
                 continue
             kept = add_call(node, aten.mean.dim, node.args[0], axes, True)
             replace(node, add_call(node, aten.reshape.default, kept, list(shape(node))))

@@ -48,7 +48,7 @@ def _merge_in(graph_module: GraphModule, top: Node, changes: Changes) -> None:
             changes.refusals.append(Refusal(where(top), "one branch is added twice"))
             continue
         weight, bias = _combined(group, has_identity)
-        replace_terms(top, merged, lambda g=group, w=weight, b=bias: _build(graph_module, top, g, w, b))  # type: ignore[misc]
+        replace_terms(top, merged, lambda g=group, w=weight, b=bias: _build(graph_module, top, g, w, b))  # type: ignore[misc]  # bound early
         changes.changed += 1
         return  # the tree is another one now; what is left of it has no second group of this input
 

@@ -44,7 +44,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
 
 
 def _join(node: Node) -> bool:
-    source = node.args[0].args[0]  # type: ignore[union-attr]
+    source = node.args[0].args[0]  # type: ignore[union-attr]  # a call of a view, as the caller checked
     assert isinstance(source, Node)
     if shape(source) == shape(node):
         replace(node, source)
@@ -57,9 +57,9 @@ def _sink(graph_module: GraphModule, node: Node) -> bool:
     views = [operand for operand in node.args if is_call(operand, *_VIEWS) and isinstance(operand, Node)]
     if not views or any(shape(view) != shape(node) or value(view).dtype != value(node).dtype for view in views):
         return False
-    bases = [view.args[0] for view in views]
-    inner = shape(bases[0])  # type: ignore[arg-type]
-    if any(shape(base) != inner for base in bases):  # type: ignore[arg-type]
+    bases = [base for view in views if isinstance(base := view.args[0], Node)]
+    inner = shape(bases[0])
+    if any(shape(base) != inner for base in bases):
         return False
     operands: list[object] = []
     for operand in node.args:

@@ -48,7 +48,7 @@ class CoreMLSession(Session):
 
 def _spec(feature: object) -> TensorSpec:
     array = feature.type.multiArrayType  # type: ignore[attr-defined]  # a protobuf message without stubs
-    return TensorSpec(feature.name, tuple(array.shape), "float32")  # type: ignore[attr-defined]
+    return TensorSpec(feature.name, tuple(array.shape), "float32")  # type: ignore[attr-defined]  # likewise
 
 
 def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
