@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ _PLAIN = Preprocessing(crop_fraction=1.0, interpolation="bilinear", mean=(0, 0, 
 _SIZE = 32
 
 
-def _saved(picture: Image.Image, path: Path, **options: object) -> Path:
-    picture.save(path, **options)  # type: ignore[arg-type]
+def _saved(picture: Image.Image, path: Path, **options: Any) -> Path:
+    picture.save(path, **options)
     return path
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from edgekit.errors import ConversionError, UnknownName
+from edgekit.errors import ConversionError, EdgekitError, UnknownName
 
 if TYPE_CHECKING:
     from edgekit.profiles import RuntimeProfile
@@ -65,6 +67,13 @@ class Changes:
     name: str = ""
     """The pass, filled in by the runner."""
 
+    def record(self, place: str, reason: str) -> None:
+        """Count a place as rewritten when `reason` is empty, else as left alone for it."""
+        if reason:
+            self.refusals.append(Refusal(place, reason))
+        else:
+            self.changed += 1
+
 
 def names() -> list[str]:
     """Every pass there is."""
@@ -87,7 +96,7 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
     """Rewrite `program` in place by the passes in `order` (the default list when None), and tell what each did.
 
     After each pass the graph is checked for soundness; with `check` the outputs on the example inputs are compared with
-    those before it as well. Raises ConversionError naming the pass that broke either.
+    those before it as well. Raises ConversionError naming the pass that broke either, or that failed itself.
     """
     from edgekit.passes import _graph
 
@@ -99,7 +108,12 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
         rewrite = find(name)
         impure = {} if getattr(rewrite, "IN_PLACE", False) else _impure(program)
         pure = {function: program.functions[function] for function in program.functions if function not in impure}
-        changes: Changes = rewrite.apply(replace(program, functions=pure), profile)
+        try:
+            changes: Changes = rewrite.apply(replace(program, functions=pure), profile)
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise _failure(name, rewrite, error) from error
         changes.name = name
         changes.refusals += [Refusal(function, reason) for function, reason in impure.items()]
         for graph_module in program:
@@ -116,6 +130,23 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
 
 
 _TELL = "and report the model"
+
+
+def _failure(name: str, rewrite: ModuleType, error: Exception) -> ConversionError:
+    """What to tell of a pass that raised: where in its file, and at which node of the graph."""
+    import torch
+
+    from edgekit.passes import _graph
+
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_globals is vars(rewrite)]
+    nodes = [found for frame in frames for found in frame.f_locals.values() if isinstance(found, torch.fx.Node)]
+    place = f" at {_graph.where(nodes[0])}" if nodes else ""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return ConversionError(
+        f"pass {name} failed{place}",
+        cause=f"{type(error).__name__}: {error or at.line} ({Path(at.filename).name}, line {at.lineno})",
+        next_step=f"leave it out with --passes, {_TELL}",
+    )
 
 
 def _impure(program: Program) -> dict[str, str]:

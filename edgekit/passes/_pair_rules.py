@@ -253,9 +253,10 @@ def _filled(rewriter: Rewriter, node: Node) -> Pair:
 
 
 def _product(rewriter: Rewriter, node: Node) -> Pair:
-    left, right, *rest = node.args
+    target, (left, right, *rest) = node.target, node.args
+    assert callable(target)
     pairs = [rewriter.pair(operand, precision(node)) for operand in (left, right)]
-    return rewriter.multilinear(lambda *parts: rewriter.call(node.target, *parts, *rest), pairs)  # type: ignore[arg-type]
+    return rewriter.multilinear(lambda *parts: rewriter.call(target, *parts, *rest), pairs)
 
 
 def _vdot(rewriter: Rewriter, node: Node) -> Pair:

@@ -161,9 +161,9 @@ class Rewriter:
 
     def add(self, a: Part, b: Part) -> Part:
         if not isinstance(a, Node):
+            if not isinstance(b, Node):
+                return a + b
             a, b = b, a
-        if not isinstance(a, Node):
-            return a + b  # type: ignore[operator]
         return a if b == 0.0 else self.call(aten.add.Tensor, a, b)
 
     def sub(self, a: Part, b: Part) -> Part:
@@ -173,9 +173,9 @@ class Rewriter:
 
     def mul(self, a: Part, b: Part) -> Part:
         if not isinstance(a, Node):
+            if not isinstance(b, Node):
+                return a * b
             a, b = b, a
-        if not isinstance(a, Node):
-            return a * b  # type: ignore[operator]
         if b == 0.0 or b == 1.0:
             return a if b else 0.0
         return self.call(aten.mul.Tensor, a, b)
@@ -249,8 +249,8 @@ class Rewriter:
 
     def _inverse(self, pair: Pair) -> Pair:
         """1 / (c + di) = (c - di) / (c^2 + d^2), each part over the larger one first, for its square may leave the range."""
-        if not any(isinstance(part, Node) for part in pair.parts):
-            number = 1 / complex(*pair.parts)  # type: ignore[arg-type]
+        if not isinstance(pair.re, Node) and not isinstance(pair.im, Node):
+            number = 1 / complex(pair.re, pair.im)
             return Pair(number.real, number.imag)
         pair = self.plain(pair)
         re, im = pair.parts

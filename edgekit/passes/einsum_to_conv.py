@@ -13,7 +13,7 @@ import math
 
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes, Refusal
+from edgekit.passes import Changes
 from edgekit.passes._graph import add_call, add_constant, aten, calls, constant, replace, shape, where
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
@@ -28,11 +28,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
             assert isinstance(operands, (list, tuple))
             if len(operands) != 2 or constant(graph_module, operands[1]) is None:
                 continue
-            reason = _rewrite(graph_module, node)
-            if reason:
-                changes.refusals.append(Refusal(where(node), reason))
-            else:
-                changes.changed += 1
+            changes.record(where(node), _rewrite(graph_module, node))
     return changes
 
 

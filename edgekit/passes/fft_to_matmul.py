@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes, Refusal
+from edgekit.passes import Changes
 from edgekit.passes._dft import TARGETS, Axis, Transform, transform
 from edgekit.passes._graph import add_call, add_constant, argument, aten, calls, is_call, replace, value, where
 from edgekit.profiles import RuntimeProfile
@@ -39,10 +39,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     for graph_module in program:
         for node in calls(graph_module, *TARGETS, *_SHIFTS):
             reason = _roll(node) if is_call(node, *_SHIFTS) else _lower(graph_module, node, profile.dft_one_product_bytes)
-            if reason:
-                changes.refusals.append(Refusal(where(node), reason))
-            else:
-                changes.changed += 1
+            changes.record(where(node), reason)
     return changes
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes, Refusal
-from edgekit.passes._graph import aten, calls, constant, is_call, only_user, replace, shape, where
+from edgekit.passes import Changes
+from edgekit.passes._graph import argument, aten, calls, constant, is_call, only_user, replace, shape, where
 from edgekit.passes._layers import Layer, layer
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
@@ -25,11 +25,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     changes = Changes()
     for graph_module in program:
         for node in calls(graph_module, aten.batch_norm.default):
-            reason = _fold(graph_module, node)
-            if reason:
-                changes.refusals.append(Refusal(where(node), reason))
-            else:
-                changes.changed += 1
+            changes.record(where(node), _fold(graph_module, node))
     return changes
 
 
@@ -87,8 +83,8 @@ def _behind_means(node: Node) -> Node:
         return node
     spatial = set(range(2, len(shape(node))))
     if is_call(user, aten.mean.dim):
-        axes = user.args[1]
-        if isinstance(axes, (list, tuple)) and axes and {int(a) % len(shape(node)) for a in axes} <= spatial:  # type: ignore[arg-type]
+        axes = argument(user, 1, "dim")
+        if axes and {axis % len(shape(node)) for axis in axes} <= spatial:
             return _behind_means(user)
     elif is_call(user, aten.adaptive_avg_pool2d.default) and len(shape(node)) == 4:
         return _behind_means(user)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes, Refusal
+from edgekit.passes import Changes
 from edgekit.passes._graph import DROPOUTS, add_call, argument, is_call, mutations, replace, value, where
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
@@ -28,11 +28,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
         writes = list(mutations(graph_module))
         memory = _memory(graph_module) if writes else {}
         for node in writes:
-            reason = _rewrite(graph_module, node, memory)
-            if reason:
-                changes.refusals.append(Refusal(where(node), reason))
-            else:
-                changes.changed += 1
+            changes.record(where(node), _rewrite(graph_module, node, memory))
     return changes
 
 

@@ -12,7 +12,7 @@ import math
 
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes, Refusal
+from edgekit.passes import Changes
 from edgekit.passes._graph import add_call, add_constant, argument, aten, calls, constant, replace, shape, where
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
@@ -25,11 +25,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
         return changes
     for graph_module in program:
         for node in calls(graph_module, aten.group_norm.default):
-            reason = _lower(graph_module, node)
-            if reason:
-                changes.refusals.append(Refusal(where(node), reason))
-            else:
-                changes.changed += 1
+            changes.record(where(node), _lower(graph_module, node))
     return changes
 
 

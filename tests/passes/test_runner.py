@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -101,6 +101,33 @@ def test_a_pass_that_leaves_an_unsound_graph_is_named(pretend: Pretend, rewrite:
         passes.run(_program(), NO_LIMITS, ["pretended"])
     assert raised.value.what == "pass pretended left an unsound graph"
     assert "leave it out with --passes" in raised.value.next_step
+
+
+def test_a_pass_that_fails_is_named_with_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside the shipped passes, with a fault in a function below its `apply`."""
+    module = ModuleType("faulty")
+    monkeypatch.setattr(passes, "find", lambda name: module)
+    exec(compile(_FAULTY, "faulty.py", "exec"), vars(module))
+    program = capture(nn.Sequential(nn.Linear(3, 3), nn.ReLU()).double(), {"x": noise(2, 3)})
+    with pytest.raises(ConversionError) as raised:
+        passes.run(program, NO_LIMITS, ["faulty"])
+    assert raised.value.what == "pass faulty failed at relu (1)"
+    assert raised.value.cause == "KeyError: 'no such key' (faulty.py, line 9)"
+    assert "leave it out with --passes" in raised.value.next_step
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert raised.value.exit_code == 1
+
+
+_FAULTY = """from edgekit.passes._graph import aten, calls
+
+def apply(program, profile):
+    for graph_module in program:
+        for node in calls(graph_module, aten.relu.default):
+            _rewrite(graph_module, node)
+
+def _rewrite(graph_module, node):
+    raise KeyError("no such key")
+"""
 
 
 def _scaled(graph_module: GraphModule) -> None:
