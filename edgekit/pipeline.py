@@ -71,8 +71,8 @@ def export(
 
     stage = Stages(announce)
     with Worker(preload=target.REQUIRES) as worker, _workspace() as work:
-        from edgekit.program import capture  # here, because torch takes a second to import and a cached export none
-
+        with stage("imports"):
+            from edgekit.program import capture  # here, because torch takes a second to import and a cached export none
         with stage("model"):
             model = model or sources.load(recipe)
         with stage("capture"):
@@ -83,8 +83,10 @@ def export(
             return _from_cache(found, directory, force=force)
         with stage("passes"):
             changes = passes.run(program, profile, recipe.passes)
+        with stage("hand over"):
+            saved = _saved(program, recipe.target, work)
         with stage("lower"):
-            files = _lowered(worker, program, recipe.target, profile, work)
+            files = _lowered(worker, saved, recipe.target, profile, work)
         with stage("verify"):
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe)
             parity.require(proof, lambda: _exactness_of_passes(model, profile, recipe))
@@ -117,11 +119,10 @@ def _workspace() -> Iterator[Path]:
         ) from error
 
 
-def _lowered(worker: Worker, program: Program, target: str, profile: RuntimeProfile, work: Path) -> list[Path]:
-    """Lower in the worker; the program travels through a file."""
-    saved, built = work / "program", work / "artifact"
+def _saved(program: Program, target: str, work: Path) -> Path:
+    """The folder through which the worker gets the program. Raises Unsupported when the disk is too full to lower it."""
+    saved = work / "program"
     saved.mkdir()
-    built.mkdir()
     program.save(saved)
     needed, free = sum(file.stat().st_size for file in saved.iterdir()), shutil.disk_usage(work).free
     if free < needed:  # a converter that finds the disk full says so in its own words, or not at all
@@ -130,6 +131,13 @@ def _lowered(worker: Worker, program: Program, target: str, profile: RuntimeProf
             cause=f"{work.parent} has {free / 2**20:.0f} MiB left",
             next_step="free some space, or set TMPDIR to a folder on another disk",
         )
+    return saved
+
+
+def _lowered(worker: Worker, saved: Path, target: str, profile: RuntimeProfile, work: Path) -> list[Path]:
+    """The model's files, made in the worker."""
+    built = work / "artifact"
+    built.mkdir()
     files: list[Path] = worker.call("edgekit.targets:lower_saved", target, saved, profile, built, stage=f"lowering to {target}")
     return files
 

@@ -122,11 +122,20 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
                 raise ConversionError(
                     f"pass {name} left an unsound graph", cause=fault, next_step=f"leave it out with --passes, {_TELL}"
                 )
-            _graph.sweep(graph_module)
+            if changes.changed:
+                _graph.sweep(graph_module)
         if check:
+            _recompile(program)
             _compare(name, before, _outputs(program))
         done.append(changes)
+    _recompile(program)
     return done
+
+
+def _recompile(program: Program) -> None:
+    """Bring the graphs' code in step with them: once at the end, for it takes longer than most passes."""
+    for graph_module in program:
+        graph_module.recompile()
 
 
 _TELL = "and report the model"

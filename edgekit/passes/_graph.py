@@ -134,10 +134,10 @@ def sweep(graph_module: GraphModule) -> None:
         if name not in used and not name.startswith(held):
             owner_path, _, leaf = name.rpartition(".")
             delattr(graph_module.get_submodule(owner_path), leaf)
+    owners = {path.rsplit(".", count)[0] for path in used for count in range(path.count(".") + 1)}
     for name, _ in list(graph_module.named_modules()):
-        if name and not name.startswith(held) and not any(f"{path}.".startswith(f"{name}.") for path in used):
+        if name and name not in owners and not name.startswith(held):
             graph_module.delete_submodule(name)
-    graph_module.recompile()
 
 
 def unsoundness(graph_module: GraphModule) -> str:
