@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from edgekit import models, parity, program, weights
 from edgekit.models import Variant
 
-_GOLDEN = Path(__file__).parent.parent / "golden"
-_RULE = runpy.run_path(str(_GOLDEN / "seeded.py"))
+GOLDEN = Path(__file__).parent.parent / "golden"
+_RULE = runpy.run_path(str(GOLDEN / "seeded.py"))
 _LARGEST_FP16 = 6e4
 
 
@@ -30,14 +30,14 @@ def shapes(module: nn.Module) -> dict[str, list[int]]:
 
 
 def golden(name: str) -> Mapping[str, Any]:
-    return json.loads((_GOLDEN / f"{name}.json").read_text())
+    return json.loads((GOLDEN / f"{name}.json").read_text())
 
 
 def logits_error(variant: Variant, name: str) -> float:
     """The largest difference from the published code's logits under the same weights, in standard deviations of them."""
     module = models.build(variant)
     _RULE["fill"](module)
-    with np.load(_GOLDEN / f"{name}.npz") as vectors:
+    with np.load(GOLDEN / f"{name}.npz") as vectors:
         statistics = {key: torch.from_numpy(vectors[key]) for key in vectors.files if key != "logits"}
         logits = torch.from_numpy(vectors["logits"])
     assert all(key.endswith((".running_mean", ".running_var")) for key in statistics)
@@ -73,7 +73,7 @@ def stand_in(variant: Variant) -> nn.Module:
 def assert_trains(variant: Variant) -> None:
     """One training step: a finite gradient reaches every parameter, a nonzero one every matrix and kernel."""
     torch.manual_seed(0)
-    module = models.build(variant).train()
+    module = models.build(variant.at_size(192)).train()
     nn.functional.cross_entropy(module(noise(2, 3, 192, 192)), torch.tensor([0, 1])).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
