@@ -9,6 +9,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,11 @@ def _read_torch(path: Path) -> object:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise WeightsError(f"{path} is no readable checkpoint", cause=_sentence(error), next_step=_AGAIN) from error
+
+
+def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without BatchNorm's counts of training steps: inference never reads them, and older checkpoints lack them."""
+    return {name: tensor for name, tensor in state.items() if not name.endswith(".num_batches_tracked")}
 
 
 def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

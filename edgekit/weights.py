@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgekit import checkpoint
 from edgekit.errors import WeightsError
+from edgekit.weights_diagnosis import likeliest_cause
 
 if TYPE_CHECKING:
     from edgekit.models import Variant
@@ -80,15 +80,13 @@ def _seeded(name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np
 def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
     """Load the checkpoint at `path` into `module`, every key matched. Raises WeightsError naming what does not fit and
     the likeliest cause."""
-    found, expected = without_counters(checkpoint.read(path)), without_counters(module.state_dict())
+    found, expected = checkpoint.without_counters(checkpoint.read(path)), checkpoint.without_counters(module.state_dict())
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     misshaped = [n for n in expected if n in found and found[n].shape != expected[n].shape]
     if not (missing or unexpected or misshaped):
         module.load_state_dict(found, strict=False)  # strict but for the counters: compared above
         return
-    from edgekit.weights_diagnosis import likeliest_cause
-
     parts = [
         f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
         for names, what in ((missing, "missing"), (unexpected, "unexpected"), (misshaped, "of another shape"))
@@ -100,8 +98,3 @@ def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
         cause=cause,
         next_step=next_step,
     )
-
-
-def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without BatchNorm's counts of training steps: inference never reads them, and older checkpoints lack them."""
-    return {name: tensor for name, tensor in state.items() if not name.endswith(".num_batches_tracked")}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from edgekit import models
+from edgekit.checkpoint import without_counters
 from edgekit.models import Variant
-from edgekit.weights import without_counters
 
 Shapes = dict[str, tuple[int, ...]]
 Diagnosis = tuple[str, str]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edgekit import models
+from edgekit.checkpoint import without_counters
 from edgekit.models import Variant
-from edgekit.weights import without_counters
 from edgekit.weights_diagnosis import likeliest_cause
 
 _State = dict[str, torch.Tensor]
