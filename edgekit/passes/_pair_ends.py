@@ -94,18 +94,18 @@ def view_as_real(rewriter: Rewriter, node: Node) -> None:
     merges = _readers(node)
     if not pair.order or not all(_merges_last_two(user) for user in merges):
         re, im = (rewriter.tensor(part, value(node)[..., 0]) for part in rewriter.plain(pair).parts)
-        rewriter.real[node] = rewriter.call(aten.stack.default, [re, im], -1)
+        rewriter.instead[node] = rewriter.call(aten.stack.default, [re, im], -1)
         return
     axis = pair.order[-1]
     stored = before(pair.order, value(node)[..., 0])
     both = rewriter.call(aten.stack.default, [rewriter.tensor(part, stored) for part in pair.parts], axis + 1)
     flat = rewriter.call(aten.flatten.using_ints, both, axis, axis + 1)
     for merge in merges:
-        rewriter.real[merge] = rewriter.call(aten.permute.default, flat, list(pair.order))
+        rewriter.instead[merge] = rewriter.call(aten.permute.default, flat, list(pair.order))
         for permutation in _permutations(merge):
             order = [pair.order[dim] for dim in _dims(permutation)]
             undone = order == sorted(order)
-            rewriter.real[permutation] = flat if undone else rewriter.call(aten.permute.default, flat, order)
+            rewriter.instead[permutation] = flat if undone else rewriter.call(aten.permute.default, flat, order)
 
 
 def _merges_last_two(node: Node) -> bool:

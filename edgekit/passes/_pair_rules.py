@@ -14,7 +14,8 @@ from torch.fx import Node
 
 from edgekit.passes._graph import argument, aten, is_call, shape, value
 from edgekit.passes._pair_ends import COPIES, RESHAPES, view_as_complex
-from edgekit.passes._pairs import Pair, Part, Refused, Rewriter, precision
+from edgekit.passes._pairs import Pair, Part, Rewriter, precision
+from edgekit.passes._regions import Refused
 
 Rule = Callable[[Rewriter, Node], Pair]
 

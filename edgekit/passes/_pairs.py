@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgekit.passes._graph import add_call, add_constant, aten, constant, value
+from edgekit.passes._graph import aten, constant, value
+from edgekit.passes._regions import Builder, Refused
 
 Part = Node | float
 """The real or the imaginary part. A number stands for a tensor full of it: a real value's imaginary part is 0.0, and what is
@@ -44,47 +45,18 @@ def precision(node: Node) -> torch.dtype:
     return dtype.to_real() if dtype.is_complex else dtype
 
 
-class Refused(Exception):  # noqa: N818  it is an answer, not an error
-    """A node that has no exact real form here, and why."""
-
-    def __init__(self, node: Node, reason: str) -> None:
-        super().__init__(reason)
-        self.node, self.reason = node, reason
-
-
 def before(order: tuple[int, ...], tensor: Tensor) -> Tensor:
     """What `tensor` was before it was permuted by `order`; itself for none."""
     return tensor.permute([order.index(axis) for axis in range(len(order))]) if order else tensor
 
 
-class Rewriter:
-    """Builds the real form of a region beside the complex one, so that all of it can be taken back."""
+class Rewriter(Builder):
+    """Builds the real form of complex values."""
 
     def __init__(self, graph_module: GraphModule) -> None:
-        self.graph_module = graph_module
+        super().__init__(graph_module)
         self.pairs: dict[Node, Pair] = {}
         """The pair of each complex node."""
-        self.real: dict[Node, Node] = {}
-        """What takes the place of each real node that was computed from complex ones."""
-        self._created: list[Node] = []
-        self._at: Node
-
-    def begin(self, node: Node) -> None:
-        """What is built from here on stands before `node`."""
-        self._at = node
-
-    def undo(self) -> None:
-        """Remove everything that was built."""
-        for node in reversed(self._created):
-            node.graph.erase_node(node)
-
-    def call(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
-        self._created.append(add_call(self._at, target, *args, **kwargs))
-        return self._created[-1]
-
-    def constant(self, tensor: Tensor) -> Node:
-        self._created.append(add_constant(self.graph_module, self._at, self._at.name, tensor))
-        return self._created[-1]
 
     def pair(self, operand: Any, dtype: torch.dtype) -> Pair:
         """The pair of a complex node, a real node or a number, its parts in `dtype`."""
