@@ -42,7 +42,8 @@ ORDER: tuple[str, ...] = (
     "keep_mean_dims",
     "lower_group_norm",
     "flatten_matmul",
-    "lower_ska",  # last: its shifts and products match none of the patterns above
+    "lower_ska",  # its shifts and products match none of the patterns above
+    "limit_rank",  # last: what any of them left of high rank
 )
 
 # Check mode's bounds: exact rewrites move a float64 graph by round-off only, a float32 one by what the model amplifies.
