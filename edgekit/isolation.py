@@ -21,10 +21,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
 
+from edgekit import python_files
 from edgekit.errors import ConversionError, EdgekitError, Unsupported
 
 TIME_LIMIT_S = 1800.0
@@ -72,7 +74,7 @@ class Worker:
         time_limit_s: float = TIME_LIMIT_S,
         memory_limit_bytes: float | None = None,
     ) -> Any:
-        """What `function` ("module:name") returns for picklable `arguments`.
+        """What `function` ("module:name" or "file.py:name") returns for picklable `arguments`.
 
         Raises the EdgekitError it raised; ConversionError for any other exception, a crash or a hang; Unsupported when it
         takes more memory than `memory_limit_bytes` (85 % of the machine's when None).
@@ -180,9 +182,10 @@ def _import(modules: Sequence[str]) -> EdgekitError | None:
 
 
 def _answer(function: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    module, _, name = function.partition(":")
+    place, _, name = function.rpartition(":")
     try:
-        return "returned", getattr(importlib.import_module(module), name)(*arguments)
+        module = python_files.load(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        return "returned", getattr(module, name)(*arguments)
     except EdgekitError as error:
         return "raised", error
     except Exception as error:  # whatever a converter raises is reported under the stage's name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import cache, checkpoint, models
+from edgekit import cache, checkpoint, models, python_files
 from edgekit.artifact import Preprocessing, sha256_of
 from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.recipe import Recipe
@@ -182,15 +181,10 @@ def _built(model: str) -> torch.nn.Module:
 
 def _factory(path: Path, name: str) -> Callable[[], object]:
     """The callable `name` that the file at `path` defines, the file executed."""
-    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    source = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = source  # so that its classes can be found by name, as torch.export does
-    spec.loader.exec_module(source)
+    source = python_files.load(path)
     factory: Callable[[], object] | None = getattr(source, name, None)
     if not callable(factory):
-        defined = [n for n, v in vars(source).items() if callable(v) and getattr(v, "__module__", "") == spec.name]
+        defined = [n for n, v in vars(source).items() if callable(v) and getattr(v, "__module__", "") == source.__name__]
         near = difflib.get_close_matches(name, defined, n=3, cutoff=0.5)
         raise ModelError(
             f"{path} defines no factory {name!r}",

@@ -1,77 +1,172 @@
-"""Edgekit's artifacts and their rivals, made from the same module and weights, measured interleaved on one core."""
+"""Edgekit's artifacts and their rivals, made from the same module and weights, measured interleaved on one core in fp32."""
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import json
-import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
+import rival
 
 import edgekit
-from edgekit import console
-from edgekit.ops.ska import definition
-from edgekit.profiling import table
-from edgekit.quiet import quiet
+from edgekit import cache, profiling
+from edgekit.artifact import Artifact
+from edgekit.errors import EdgekitError
+from edgekit.profiling import Estimate, Measurement, ratio, table
 
 REPORTS = Path(__file__).parent.parent / "reports"
+TARGETS = ("onnx", "executorch")
+BOUND_SQNR_DB = 60.0
+"""What edgekit asks of its own artifacts in fp32."""
+COLUMNS = ("subject", "runtime", "p50 ms [95 %]", "to edgekit's best [95 %]", "SQNR dB", "max error/spread")
 
 
-def exported(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
-    """The module as the exporters take it. None of them knows SKA: its pure-PyTorch definition stands in, as it would in a
-    user's own copy of the model."""
-    program = torch.export.export(module, (image,))
-    return program.run_decompositions({torch.ops.edgekit.ska.default: definition})
+@dataclass(frozen=True)
+class Entry:
+    """A subject of the comparison: what it computes, and what it took unless it failed."""
+
+    title: str
+    ours: bool
+    sqnr_db: float | None
+    max_error_over_spread: float | None
+    failure: str = ""
+    measurement: Measurement | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether it computes the model."""
+        return self.sqnr_db is not None and self.sqnr_db >= BOUND_SQNR_DB
+
+    @property
+    def p50_s(self) -> float:
+        """Its median latency; infinite when it was not measured."""
+        return self.measurement.p50_s.value if self.measurement else float("inf")
 
 
-def torch_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    """What a user would do without edgekit: `torch.onnx.export`, then onnxsim."""
-    import onnx
-    import onnxsim
-
-    made = torch.onnx.export(program, (), external_data=False, verbose=False)
-    assert made is not None
-    simplified, same = onnxsim.simplify(made.model_proto)
-    assert same
-    onnx.save(simplified, str(path))
+def best(entries: Sequence[Entry], *, ours: bool) -> Entry | None:
+    """The fastest of edgekit's artifacts or of the rivals, among those that compute the model."""
+    measured = [entry for entry in entries if entry.ours == ours and entry.right and entry.measurement]
+    return min(measured, key=lambda entry: entry.p50_s, default=None)
 
 
-def torch_executorch(program: torch.export.ExportedProgram, path: Path) -> None:
-    """What a user would do without edgekit: `to_edge_transform_and_lower` with the XNNPACK partitioner."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+def lines(entries: Sequence[Entry]) -> list[str]:
+    """The table in Markdown: edgekit's first, each fastest first, then those that failed, with the reason."""
+    reference = best(entries, ours=True)
+    rows = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))]
+    for entry in sorted(entries, key=lambda entry: (not entry.ours, entry.p50_s)):
+        if not entry.measurement:
+            cells = [entry.title, entry.failure, *["-"] * (len(COLUMNS) - 2)]
+        else:
+            measured = entry.measurement
+            cells = [
+                entry.title,
+                measured.fingerprint.runtime,
+                table.milliseconds(measured.p50_s),
+                "-" if not reference or not reference.measurement else times(ratio(measured, reference.measurement)),
+                f"{entry.sqnr_db:.0f}" if entry.right else f"**{entry.sqnr_db:.0f}: wrong**",
+                f"{entry.max_error_over_spread:.1e}",
+            ]
+        rows.append(" | ".join(cells))
+    return [f"| {row} |" for row in rows]
 
-    path.write_bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
+
+def times(estimate: Estimate) -> str:
+    """A ratio with its interval."""
+    interval = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.2f}x{interval}"
 
 
-def main(model: str = "lsnet_t") -> None:
-    """Make the subjects, measure them, print the table and keep it with its samples."""
-    with tempfile.TemporaryDirectory() as scratch:
-        ours = [edgekit.export(model, target, output=scratch).directory for target in ("onnx", "executorch")]
-        module = edgekit.load_model(model)
-        [spec] = edgekit.open(ours[0]).inputs
-        image = torch.randn(spec.shape, generator=torch.Generator().manual_seed(0))
-        rivals = [Path(scratch, "torch.onnx+onnxsim.onnx"), Path(scratch, "to_edge_transform_and_lower.pte")]
-        with quiet():
-            torch_onnx(exported(module, image), rivals[0])
-            torch_executorch(exported(module, image), rivals[1])
-        measurements = edgekit.profile([rivals[0], rivals[1], *ours, model], threads=1)
-    # The scratch folder is gone and nobody else has it: reports name the files alone.
-    measurements = [dataclasses.replace(measured, subject=Path(measured.subject).name) for measured in measurements]
-    rows = table.rows(measurements)
-    console.show_table(list(rows[0]), [list(row.values()) for row in rows])
-    lines = [
-        f"# {model} on one core\n",
-        f"Made by `scripts/bench {model}` on {measurements[0].fingerprint.cpu}, fp32, all subjects interleaved in one run.\n",
-        "| " + " | ".join(rows[0]) + " |",
-        "|" + "---|" * len(rows[0]),
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
+def verdict(entries: Sequence[Entry]) -> str:
+    """How edgekit's best compares with the best rival that is right."""
+    ours, theirs = best(entries, ours=True), best(entries, ours=False)
+    if not ours or not theirs or not ours.measurement or not theirs.measurement:
+        missing = "artifact of edgekit's" if not ours else "rival"
+        return f"No verdict: no {missing} was both right and measured."
+    faster = ratio(theirs.measurement, ours.measurement)
+    pair = f"edgekit's best ({ours.title})", f"the best rival ({theirs.title}, {theirs.measurement.fingerprint.runtime})"
+    if faster.low is not None and faster.high is not None and faster.low <= 1 <= faster.high:
+        return f"{pair[0]} and {pair[1]} cannot be told apart: {times(faster)}"
+    if faster.value > 1:
+        return f"{pair[0]} is {times(faster)} faster than {pair[1]}"
+    return f"{pair[0]} is {times(ratio(ours.measurement, theirs.measurement))} slower than {pair[1]}"
+
+
+def subjects(model: str, folder: Path) -> list[tuple[Entry, str | None]]:
+    """Every subject with what `edgekit.profile` takes for it: made now, or found as it was made before."""
+    found: list[tuple[Entry, str | None]] = []
+    made: Artifact | None = None
+    for target in TARGETS:
+        try:
+            made = edgekit.export(model, target, output=folder)
+            parity = made.manifest.parity.conversion
+            entry = Entry(f"edgekit, {target}", True, parity.sqnr_db, parity.max_error_over_spread)
+            found.append((entry, str(made.directory)))
+        except EdgekitError as error:
+            found.append((Entry(f"edgekit, {target}", True, None, None, rival.one_line(error)), None))
+    if made is None:
+        raise SystemExit("\n".join(entry.failure for entry, _ in found))
+    for other in rival.find():
+        one = rival.make(other, made, cache.folder() / "rivals")
+        print(f"{one.title}: {one.failure or f'{one.sqnr_db:.0f} dB'}", flush=True)
+        found.append(
+            (Entry(one.title, False, one.sqnr_db, one.max_error_over_spread, one.failure), None if one.failure else one.subject)
+        )
+    return found
+
+
+def measured(found: Sequence[tuple[Entry, str | None]]) -> list[Entry]:
+    """All subjects that can be measured, measured interleaved on one core."""
+    took = iter(profiling.profile([subject for _, subject in found if subject], threads=1, duration_s=3.0))
+    # Titles for the folders: those are this machine's and gone tomorrow.
+    return [
+        replace(entry, measurement=replace(next(took), subject=entry.title)) if subject else entry for entry, subject in found
     ]
-    (REPORTS / f"bench_{model}.md").write_text("\n".join(lines) + "\n")
-    (REPORTS / f"bench_{model}.json").write_text(json.dumps([m.as_dict() for m in measurements]) + "\n")
+
+
+def report(model: str, entries: Sequence[Entry]) -> str:
+    """The report in Markdown."""
+    any_one = next(entry.measurement for entry in entries if entry.measurement)
+    reference = best(entries, ours=True)
+    floor = reference.measurement.floor if reference and reference.measurement else None
+    doubts = [f"- {e.title}: {doubt}" for e in entries if e.measurement for doubt in table.warnings(e.measurement)]
+    return "\n".join(
+        [
+            f"# {model} on one core\n",
+            f"Made by `scripts/bench {model}` on {any_one.fingerprint.cpu}, {any_one.started_at[:10]}: fp32, one thread, the "
+            "same module and weights, all subjects interleaved in one run. SQNR and errors are against PyTorch eager.\n",
+            *lines(entries),
+            "",
+            *(
+                [f"The floor of its multiply-adds on this core is {floor.floor_s * 1e3:.2f} ms.\n"]
+                if floor and floor.floor_s
+                else []
+            ),
+            *([*doubts, ""] if doubts else []),
+            f"**{verdict(entries)}.**",
+        ]
+    )
+
+
+def main() -> None:
+    """Make the subjects, measure them, print the report and keep it with its samples."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="lsnet_t")
+    parser.add_argument("--convert", action="store_true", help="make the subjects, for a later run to measure, and stop")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = subjects(asked.model, Path(scratch))
+        if asked.convert:
+            return
+        entries = measured(found)
+    text = report(asked.model, entries)
+    print(text)
+    (REPORTS / f"bench_{asked.model}.md").write_text(f"{text}\n")
+    samples = [entry.measurement.as_dict() for entry in entries if entry.measurement]
+    (REPORTS / f"bench_{asked.model}.json").write_text(json.dumps(samples) + "\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

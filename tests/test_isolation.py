@@ -50,6 +50,11 @@ def test_a_worker_is_another_process_and_answers_call_after_call(worker: Worker)
     assert worker.call("builtins:sorted", [3, 1, 2], stage="sorting") == [1, 2, 3]
 
 
+def test_a_function_in_a_file_is_called_too(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def double(x):\n    return 2 * x\n", encoding="utf-8")
+    assert worker.call(f"{tmp_path / 'mine.py'}:double", 21, stage="the stage") == 42
+
+
 def test_large_answers_and_arguments_arrive_whole(worker: Worker) -> None:
     assert worker.call("builtins:bytes", b"x" * 3_000_000, stage="copying") == b"x" * 3_000_000
 

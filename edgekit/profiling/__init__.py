@@ -27,7 +27,8 @@ def profile(
     duration_s: float = 4.0,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Measurement]:
-    """Measure `subjects` side by side on `device`: artifact directories, model files, or model names (PyTorch eager).
+    """Measure `subjects` side by side on `device`: artifact directories, model files, model names (PyTorch eager), or
+    `RUNTIME.py:MODEL` for a runtime of one's own (`edgekit.runtimes.own`).
 
     `duration_s` is the time of the timed runs of one subject, over all its processes; loading and warming up come on
     top. `progress` is told the steps done and their total. A subject may be given twice, to see what noise alone does.

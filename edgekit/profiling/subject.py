@@ -1,4 +1,5 @@
-"""What is measured: an artifact directory, a bare model file, or the name of a model (PyTorch eager)."""
+"""What is measured: an artifact directory, a bare model file, a model file with a runtime of the user's own, or the name of a
+model (PyTorch eager)."""
 
 from __future__ import annotations
 

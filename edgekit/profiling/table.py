@@ -22,7 +22,7 @@ def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
         {
             "subject": measurement.subject,
             "runtime": measurement.fingerprint.runtime,
-            "p50 ms [95 %]": _milliseconds(measurement.p50_s),
+            "p50 ms [95 %]": milliseconds(measurement.p50_s),
             "p90 ms": _digits(measurement.p90_s.value * 1e3),
             "p99 ms": _digits(measurement.p99_s.value * 1e3),
             "to the first": "1" if measurement is measurements[0] else _ratio(ratio(measurement, measurements[0])),
@@ -67,7 +67,8 @@ def _median(samples: Sequence[float]) -> float:
     return sorted(samples)[len(samples) // 2]
 
 
-def _milliseconds(estimate: Estimate) -> str:
+def milliseconds(estimate: Estimate) -> str:
+    """Three digits, with the interval where there is one."""
     text = _digits(estimate.value * 1e3)
     if estimate.low is None or estimate.high is None:
         return text

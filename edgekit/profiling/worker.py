@@ -92,7 +92,12 @@ class _Host:
 
 def _import_libraries(subject: str) -> None:
     """Import what the subject's runtime says its `open` imports (`LIBRARIES`)."""
-    runtime = runtimes.find(Path(subject).suffix) if Path(subject).exists() else importlib.import_module(_EAGER)
+    if Path(subject).exists():
+        runtime = runtimes.find(Path(subject).suffix)
+    elif found := runtimes.own(subject):
+        runtime, _ = found
+    else:
+        runtime = importlib.import_module(_EAGER)
     for library in runtime.LIBRARIES:
         importlib.import_module(library)
 

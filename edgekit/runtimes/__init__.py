@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgekit import python_files
 from edgekit.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
@@ -101,8 +102,18 @@ def find(suffix: str) -> ModuleType:
     raise ArtifactError(f"no runtime opens {suffix or 'such'} files", next_step=f"give an artifact or one of {known}")
 
 
+def own(subject: str | Path) -> tuple[ModuleType, Path] | None:
+    """The user's own runtime and what it opens, for a subject `RUNTIME.py:MODEL`; None for any other subject.
+
+    RUNTIME.py is a file with `LIBRARIES` and `open`, as those here; MODEL is the path of a file or a folder.
+    """
+    file, _, model = str(subject).rpartition(":")
+    return (python_files.load(Path(file)), Path(model)) if file.endswith(".py") and Path(model).exists() else None
+
+
 def open(subject: str | Path) -> Session:
-    """The session of an artifact directory, of a bare model file, or of a model's name (PyTorch eager).
+    """The session of an artifact directory, of a bare model file, of a model's name (PyTorch eager), or of
+    `RUNTIME.py:MODEL` (`own`).
 
     Raises ArtifactError for what is missing or damaged, UnknownName for a name that is no model's, and Unsupported when
     this machine cannot execute it.
@@ -116,6 +127,9 @@ def open(subject: str | Path) -> Session:
         return cast(Session, find(model_file.suffix).open(model_file, _specs(manifest.inputs), _specs(manifest.outputs)))
     if path.exists():
         return cast(Session, find(path.suffix).open(path, None, None))
+    if found := own(subject):
+        runtime, model = found
+        return cast(Session, runtime.open(model, None, None))
     from edgekit.runtimes import eager
 
     return eager.open(str(subject))
