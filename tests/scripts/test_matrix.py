@@ -1,0 +1,78 @@
+"""The matrix loses nothing to a failing cell, and the README's table says what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matrix
+import pytest
+from matrix import Cell
+
+from edgekit import parity
+from edgekit.artifact import Parity
+
+_PROVEN = Parity(
+    sqnr_db=101.26,
+    max_error_over_spread=1e-5,
+    cosine=1.0,
+    top1_agreement=1.0,
+    bound_sqnr_db=60.0,
+    passed=True,
+)
+_CELLS = {
+    "lsnet_t": [
+        Cell("lsnet_t", "onnx", "fp32", _PROVEN, 45_600_000, 21.7, "510, all on the CPU"),
+        Cell("lsnet_t", "executorch", failure="lowering to executorch crashed (signal SIGSEGV)"),
+        Cell("lsnet_t", "coreml", "fp16", parity.not_run(60.0, "Core ML runs on macOS and iOS only"), 1, 1.0, "9"),
+    ]
+}
+
+
+@pytest.fixture
+def tiny_recipe(tiny_file: Path, tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(f"model: {tiny_file}:build\ntarget: onnx\ninput_shapes: [[1, 3, 32, 32]]\n", encoding="utf-8")
+    return str(path)
+
+
+def test_every_cell_is_a_row_with_its_evidence_or_its_failure() -> None:
+    text = matrix.report(_CELLS)
+    assert "3 cells, 2 made, 1 failed" in text
+    assert "| lsnet_t | onnx | fp32 | 101.3 dB | 45.6 MB | 22 s | 510, all on the CPU |" in text
+    assert "| lsnet_t | executorch | - | **lowering to executorch crashed (signal SIGSEGV)** | - | - | - |" in text
+    assert "| lsnet_t | coreml | fp16 | not run: Core ML runs on macOS and iOS only |" in text
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_the_readme_s_table_is_replaced_and_nothing_else() -> None:
+    begin, end = matrix.MARKS
+    made = matrix.with_support(f"before\n{begin}\nold\n{end}\nafter", _CELLS)
+    row = "| `lsnet_t` | 101 dB | fails | converts, not run here |"
+    assert made == f"before\n{begin}\n| model | ONNX | ExecuTorch | Core ML |\n|---|---|---|---|\n{row}\n{end}\nafter"
+    assert matrix.with_support(made, _CELLS) == made
+    assert "support" in matrix.README.read_text(encoding="utf-8")
+    matrix.with_support(matrix.README.read_text(encoding="utf-8"), _CELLS)
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="support"):
+        matrix.with_support("nothing here", _CELLS)
+
+
+def test_a_failing_cell_does_not_lose_the_others(
+    tiny_recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(matrix, "TITLES", {"onnx": "ONNX"})
+    before = matrix.REPORT.read_text(encoding="utf-8")
+    assert matrix.main(["no_such_model", tiny_recipe]) == 1
+    failed, made = capsys.readouterr().out.splitlines()[2:]
+    assert "**unknown model 'no_such_model': no model has that name**" in failed
+    assert "dB" in made
+    assert ", all on the CPU |" in made
+    assert matrix.REPORT.read_text(encoding="utf-8") == before, "named models are printed alone"
+
+
+@pytest.mark.slow
+def test_executorch_and_core_ml_say_what_stays_outside(tiny_recipe: str) -> None:
+    assert matrix.cell(tiny_recipe, "executorch").operators == "1 delegate; outside: nothing"
+    assert "off the Neural Engine by its profile: nothing" in matrix.cell(tiny_recipe, "coreml").operators
