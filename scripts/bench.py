@@ -131,7 +131,8 @@ def report(model: str, entries: Sequence[Entry]) -> str:
     any_one = next(entry.measurement for entry in entries if entry.measurement)
     reference = best(entries, ours=True)
     floor = reference.measurement.floor if reference and reference.measurement else None
-    doubts = [f"- {e.title}: {doubt}" for e in entries if e.measurement for doubt in table.warnings(e.measurement)]
+    decisive = [entry for entry in (reference, best(entries, ours=False)) if entry]
+    doubts = [f"- {e.title}: {doubt}" for e in decisive if e.measurement for doubt in table.warnings(e.measurement)]
     return "\n".join(
         [
             f"# {model} on one core\n",
