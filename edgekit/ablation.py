@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import pipeline, profiling
+from edgekit import passes, pipeline, profiling
 from edgekit.artifact import Artifact
 from edgekit.errors import EdgekitError
 from edgekit.profiling import Estimate, ratio
@@ -33,16 +33,17 @@ class Ablation:
 def ablate(made: Artifact, announce: Callable[[str], None] = lambda stage: None) -> list[Ablation]:
     """One line for each pass that changed something. Raises Unsupported when the artifact does not run on this machine."""
     recipe = made.manifest.recipe
-    order = [record.name for record in made.manifest.passes]
+    exact = [record.name for record in made.manifest.passes if not record.approximate]
     changing = [record.name for record in made.manifest.passes if record.changed]
     with tempfile.TemporaryDirectory(prefix="edgekit-ablation-") as folder:
         variants: dict[str, Artifact] = {}
         failures: dict[str, str] = {}
         for name in changing:
-            without = recipe.model_copy(update={"passes": tuple(n for n in order if n != name)})
+            approximations = tuple(n for n in recipe.approximations if passes.pass_of(n) != name)
+            left = {"passes": tuple(n for n in exact if n != name), "approximations": approximations}
             try:
                 announce(f"without {name}")
-                variants[name] = pipeline.export(without, Path(folder, name))
+                variants[name] = pipeline.export(recipe.model_copy(update=left), Path(folder, name))
             except EdgekitError as error:
                 failures[name] = f"it does not export without: {error.cause or error.what}"
         announce("measuring")

@@ -47,7 +47,8 @@ def export(
 
     `model` is a variant's name, a recipe, `file.py:factory`, or an `nn.Module`, which also takes example `inputs` by the
     names of its forward's arguments, and a `name`. `options` are the other fields of `edgekit.recipe.Recipe`: device,
-    weights, input_size, input_shapes, precision, passes and the SQNR bounds. Raises EdgekitError; nothing is then written.
+    weights, input_size, input_shapes, precision, passes, approximations and the SQNR bounds. Raises EdgekitError; nothing is
+    then written.
     """
     loaded = None
     if not isinstance(model, (str, Path)):

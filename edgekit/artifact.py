@@ -92,6 +92,8 @@ class PassRecord(Frozen):
     """What one pass did."""
 
     name: str
+    approximate: bool = False
+    """Whether it may move the outputs: the recipe asked for it."""
     changed: int
     refusals: tuple[Refusal, ...]
 
@@ -112,7 +114,8 @@ class Parity(Frozen):
 
 
 class ParityRecord(Frozen):
-    """Is the conversion right, and is the precision enough? Each against PyTorch eager in fp32."""
+    """Is the conversion right, and is the precision enough? Each against PyTorch eager in fp32; where the recipe asks for
+    approximations, the conversion against the graph with those alone."""
 
     reference: str
     runtime: str | None

@@ -100,7 +100,11 @@ def export(
     ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; the target's usual one if left out.")] = None,
     passes: Annotated[
-        str | None, typer.Option(help="The passes to run, comma-separated, in this order; '' for none.", show_default="all")
+        str | None,
+        typer.Option(help="The exact passes to run, in order, with commas; '' for none.", show_default="all"),
+    ] = None,
+    approximate: Annotated[
+        list[str] | None, typer.Option(help="What to compute approximately, to be faster: gelu; repeatable.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder that receives MODEL-TARGET.")] = Path("artifacts"),
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is already there.")] = False,
@@ -124,6 +128,7 @@ def export(
         "input_shapes": _shapes(input_shape),
         "precision": precision,
         "passes": None if passes is None else tuple(name.strip() for name in passes.split(",") if name.strip()),
+        "approximations": tuple(approximate) if approximate else None,
     }
     made: list[Artifact] = []
     try:

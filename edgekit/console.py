@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.ablation import Ablation
-    from edgekit.artifact import Artifact, Parity, ParityRecord
+    from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord
     from edgekit.doctor import Finding
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
@@ -175,7 +175,7 @@ def show_passes(made: Artifact, ablations: Sequence[Ablation]) -> None:
     """What each pass did, what it is worth where that was measured, and each reason for a refusal with its count."""
     worth = {ablation.without: ablation for ablation in ablations}
     rows = [
-        [record.name, str(record.changed), str(len(record.refusals)), *(_worth(worth.get(record.name)) if ablations else ())]
+        [_name(record), str(record.changed), str(len(record.refusals)), *(_worth(worth.get(record.name)) if ablations else ())]
         for record in made.manifest.passes
     ]
     note(f"\n{made.directory}: {made.manifest.model.operators} operators after the passes")
@@ -187,6 +187,10 @@ def show_passes(made: Artifact, ablations: Sequence[Ablation]) -> None:
             reasons.setdefault(refusal.reason, []).append(refusal.node)
         for reason, nodes in reasons.items():
             note(f"{record.name} left {nodes[0]}{f' and {len(nodes) - 1} more' if len(nodes) > 1 else ''}: {reason}")
+
+
+def _name(record: PassRecord) -> str:
+    return f"{record.name} (approximate)" if record.approximate else record.name
 
 
 def _worth(ablation: Ablation | None) -> tuple[str, str]:

@@ -99,13 +99,21 @@ def not_run(bound_sqnr_db: float, reason: str) -> Parity:
     )
 
 
-def prove(worker: Worker, model_file: Path, module: torch.nn.Module, forward: Function, recipe: Recipe) -> ParityRecord:
-    """Run the artifact in `worker` on the reference inputs and compare with the eager `module`, in fp32.
+def prove(
+    worker: Worker,
+    model_file: Path,
+    module: torch.nn.Module,
+    forward: Function,
+    recipe: Recipe,
+    approximated: Function | None = None,
+) -> ParityRecord:
+    """Run the artifact in `worker` on the reference inputs and compare with the eager `module`, in fp32; its conversion,
+    with the `approximated` graph where there is one.
 
     Writes `reference.npz` beside the model file. What cannot run on this machine is recorded as null, with the reason.
     """
     reference = model_file.parent / artifact.REFERENCE
-    write_reference(module, forward, reference)
+    write_reference(module, forward, reference, approximated)
     from edgekit.program import specs
 
     names = specs(forward.example_inputs), specs(forward.run(forward.example_inputs))
@@ -114,34 +122,33 @@ def prove(worker: Worker, model_file: Path, module: torch.nn.Module, forward: Fu
             "edgekit.parity:outputs_of", model_file, *names, reference, stage=f"running the {recipe.target} artifact"
         )
     except Unsupported as error:
-        return _judged(None, [], [], recipe, error.what)
-    _, expected = read_reference(reference)
-    return _judged(runtime, expected, outputs, recipe)
+        return _judged(None, reference, [], recipe, error.what)
+    return _judged(runtime, reference, outputs, recipe)
 
 
 def check(loaded: Artifact) -> ParityRecord:
     """Run a published artifact on its own reference and judge it by its recipe's bounds. Raises Unsupported when this
     machine cannot run it."""
     with runtimes.open(loaded.directory) as session:
-        inputs, expected = read_reference(loaded.directory / artifact.REFERENCE)
-        outputs = [session.run(values) for values in inputs]
-        return _judged(session.runtime, expected, outputs, loaded.manifest.recipe)
+        reference = loaded.directory / artifact.REFERENCE
+        outputs = [session.run(values) for values in read_reference(reference)[0]]
+        return _judged(session.runtime, reference, outputs, loaded.manifest.recipe)
 
 
-def _judged(
-    runtime: str | None, expected: list[Outputs], outputs: list[Outputs], recipe: Recipe, reason: str = ""
-) -> ParityRecord:
+def _judged(runtime: str | None, reference: Path, outputs: list[Outputs], recipe: Recipe, reason: str = "") -> ParityRecord:
     """Both questions. Computed in fp32, the conversion is judged directly; in a lower precision the runtime's outputs
     answer only whether the precision is enough."""
+    eager, approximated = _expected(reference)
+    beside = f"; the conversion, the same with {', '.join(recipe.approximations)} approximated" if approximated else ""
 
-    def answer(bound_sqnr_db: float) -> Parity:
+    def answer(bound_sqnr_db: float, expected: list[Outputs] = eager) -> Parity:
         return compare(expected, outputs, bound_sqnr_db) if runtime else not_run(bound_sqnr_db, reason)
 
     in_fp32 = recipe.precision in (None, "fp32")
     return ParityRecord(
-        reference=f"PyTorch eager in fp32 on {_REFERENCE_COUNT} inputs",
+        reference=f"PyTorch eager in fp32 on {_REFERENCE_COUNT} inputs{beside}",
         runtime=runtime,
-        conversion=answer(recipe.conversion_sqnr_db)
+        conversion=answer(recipe.conversion_sqnr_db, approximated or eager)
         if in_fp32 or runtime is None
         else not_run(recipe.conversion_sqnr_db, "the runtime computes in fp16 only"),
         precision=answer(recipe.precision_sqnr_db),
@@ -154,10 +161,13 @@ def require(parity: ParityRecord, diagnose: Callable[[], str]) -> None:
         if answer.passed is False:
             raise ParityError(
                 f"the artifact misses the {question} bound: SQNR {answer.sqnr_db:.1f} dB, {answer.bound_sqnr_db:.0f} dB needed",
-                cause=answer.reason or diagnose(),
+                cause=answer.reason or (diagnose() if not parity.conversion.passed else _ASKED),
                 next_step="nothing was published; report the model, or state a bound you accept in a recipe "
                 f"({question}_sqnr_db)",
             )
+
+
+_ASKED = "the conversion is right, so it is the precision or the approximations that were asked for"
 
 
 def outputs_of(
@@ -171,8 +181,9 @@ def outputs_of(
 _REFERENCE_COUNT = 4
 
 
-def write_reference(module: torch.nn.Module, forward: Function, path: Path) -> None:
-    """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`.
+def write_reference(module: torch.nn.Module, forward: Function, path: Path, approximated: Function | None = None) -> None:
+    """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`; and those
+    of the `approximated` graph, as `approximated/I/NAME`.
 
     Raises ModelError when the eager outputs are not finite: nothing can be proved against NaN.
     """
@@ -192,19 +203,32 @@ def write_reference(module: torch.nn.Module, forward: Function, path: Path) -> N
                 )
             arrays[f"outputs/{index}/{name}"] = leaf.numpy()
         arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
+        if approximated is not None:
+            arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
 
 
 def read_reference(path: Path) -> tuple[list[Outputs], list[Outputs]]:
     """The sample inputs and the eager outputs in a `reference.npz`."""
-    found: dict[str, list[dict[str, Array]]] = {"inputs": [], "outputs": []}
+    found = _arrays(path)
+    return found["inputs"], found["outputs"]
+
+
+def _expected(path: Path) -> tuple[list[Outputs], list[Outputs]]:
+    """The eager outputs, and those of the approximated graph: none where nothing was approximated."""
+    found = _arrays(path)
+    return found["outputs"], found["approximated"]
+
+
+def _arrays(path: Path) -> dict[str, list[Outputs]]:
+    found: dict[str, list[Outputs]] = {"inputs": [], "outputs": [], "approximated": []}
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             kind, index, name = key.split("/", 2)
             while len(found[kind]) <= int(index):
                 found[kind].append({})
             found[kind][int(index)][name] = arrays[key]
-    return list(found["inputs"]), list(found["outputs"])
+    return found
 
 
 def _reference_inputs(example: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:

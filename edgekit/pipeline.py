@@ -9,7 +9,7 @@ import contextlib
 import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from edgekit.recipe import Recipe
 from edgekit.sources import LoadedModel
 
 if TYPE_CHECKING:
-    from edgekit.program import Program
+    from edgekit.program import Function, Program
 
 Progress = Callable[[str], None]
 
@@ -61,8 +61,7 @@ def export(
     device = profiles.load(recipe.device or target.DEVICE)
     profile = profiles.for_target(device, recipe.target)
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
-    for name in recipe.passes or ():
-        passes.require(name)
+    order = passes.order_of(recipe.passes, recipe.approximations)
     artifact.check_output(directory, force=force)
 
     identity = sources.identity(recipe) if model is None else None
@@ -82,14 +81,15 @@ def export(
         if use_cache and (found := cache.find(key)):
             return _from_cache(found, directory, force=force)
         with stage("passes"):
-            changes = passes.run(program, profile, recipe.passes)
+            approximated = _approximated(program, profile, order)
+            changes = passes.run(program, profile, order)
         with stage("hand over"):
             saved = _saved(program, recipe.target, work)
         with stage("lower"):
             files = _lowered(worker, saved, recipe.target, profile, work)
         with stage("verify"):
-            proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe)
-            parity.require(proof, lambda: _exactness_of_passes(model, profile, recipe))
+            proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
+            parity.require(proof, lambda: _exactness_of_passes(model, profile, order))
         with stage("write"):
             built = files[0].parent
             artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, files, proof, stage))
@@ -142,14 +142,24 @@ def _lowered(worker: Worker, saved: Path, target: str, profile: RuntimeProfile, 
     return files
 
 
-def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, recipe: Recipe) -> str:
+def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str]) -> Function | None:
+    """The captured graph with the approximations that were asked for and nothing else: what the conversion must keep."""
+    plain = passes.through_approximations(order)
+    if not plain:
+        return None
+    copied = program.copy()
+    passes.run(copied, profile, plain)
+    return copied.functions["forward"]
+
+
+def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Sequence[str]) -> str:
     """Run the passes once more, in float64 and checked one by one: raises ConversionError naming the one that is not
     exact, or says that all are."""
     from edgekit.program import capture
 
     double = copy.deepcopy(model.module).double()
     inputs = {name: t.double() if t.is_floating_point() else t for name, t in model.inputs.items()}
-    passes.run(capture(double, inputs, model.output_names), profile, recipe.passes, check=True)
+    passes.run(capture(double, inputs, model.output_names), profile, order, check=True)
     return "every pass is exact in float64, so the converter or its runtime differs"
 
 
@@ -191,6 +201,7 @@ def _manifest(
         passes=tuple(
             artifact.PassRecord(
                 name=c.name,
+                approximate=c.approximate,
                 changed=c.changed,
                 refusals=tuple(artifact.Refusal(node=r.node, reason=r.reason) for r in c.refusals),
             )

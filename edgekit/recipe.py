@@ -41,7 +41,9 @@ class Recipe(typed_yaml.Frozen):
     precision: Literal["fp32", "fp16"] | None = None
     """What the artifact computes in; None takes the target's usual one."""
     passes: tuple[str, ...] | None = None
-    """The passes to run, in this order; None runs the default list."""
+    """The exact passes to run, in this order; None runs the default list."""
+    approximations: tuple[str, ...] = ()
+    """What may be computed approximately to be faster, such as `gelu`; the precision bound judges what it costs."""
     conversion_sqnr_db: float = 60.0
     """Least SQNR of the artifact's graph computed in fp32 against eager fp32 (is the conversion right?)."""
     precision_sqnr_db: float = 30.0

@@ -2,8 +2,9 @@
 
 A pass file is found by its name and exports `apply(program, profile) -> Changes`: how many places it changed, and for each
 place it recognised but left alone, why. It keeps numerics to fp32 round-off unless it exports `APPROXIMATE = True`; such a
-pass never runs unless a recipe names it. The runner here enforces the rest: a pass sees only graphs of pure values (unless
-it exports `IN_PLACE = True`), after it the graph must be sound, and in check mode the outputs must not have moved.
+pass is called `approximate_X`, and runs only when a recipe asks for the approximation `X`. The runner here enforces the rest:
+a pass sees only graphs of pure values (unless it exports `IN_PLACE = True`), after it the graph must be sound, and in check
+mode the outputs must not have moved.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from edgekit.errors import ConversionError, EdgekitError, UnknownName
+from edgekit.errors import ConversionError, EdgekitError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from edgekit.profiles import RuntimeProfile
@@ -67,6 +68,8 @@ class Changes:
     refusals: list[Refusal] = field(default_factory=list)
     name: str = ""
     """The pass, filled in by the runner."""
+    approximate: bool = False
+    """Whether it may move the outputs; filled in likewise."""
 
     def record(self, place: str, reason: str) -> None:
         """Count a place as rewritten when `reason` is empty, else as left alone for it."""
@@ -79,6 +82,49 @@ class Changes:
 def names() -> list[str]:
     """Every pass there is."""
     return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+
+
+def approximations() -> list[str]:
+    """What can be approximated: X for every pass `approximate_X`."""
+    return [name.removeprefix(_APPROXIMATE) for name in names() if name.startswith(_APPROXIMATE)]
+
+
+_APPROXIMATE = "approximate_"
+_MAKES_PLAIN = ("inline_autocast", "functionalize")
+"""The passes behind which an approximation finds what it looks for."""
+
+
+def pass_of(approximation: str) -> str:
+    """The pass that makes an approximation."""
+    return _APPROXIMATE + approximation
+
+
+def order_of(asked: Sequence[str] | None, approximated: Sequence[str]) -> tuple[str, ...]:
+    """The passes `asked` for (the default list when None), with those that approximate once the graph is plain.
+
+    Raises UnknownName with near names, and UsageError for a pass that approximates among the exact ones.
+    """
+    exact = tuple(ORDER if asked is None else asked)
+    for name in exact:
+        require(name)
+        if name.startswith(_APPROXIMATE):
+            raise UsageError(
+                f"pass {name} is not exact",
+                cause="--passes lists the exact passes",
+                next_step=f"ask for it by --approximate {name.removeprefix(_APPROXIMATE)}, beside them",
+            )
+    for name in approximated:
+        if name not in approximations():
+            raise UnknownName("approximation", name, approximations())
+    first = max((exact.index(name) + 1 for name in _MAKES_PLAIN if name in exact), default=0)
+    chosen = tuple(map(pass_of, dict.fromkeys(approximated)))
+    return exact[:first] + chosen + exact[first:]
+
+
+def through_approximations(order: Sequence[str]) -> tuple[str, ...]:
+    """The passes of `order` up to the last that approximates; none when all are exact."""
+    last = max((place + 1 for place, name in enumerate(order) if name.startswith(_APPROXIMATE)), default=0)
+    return tuple(order[:last])
 
 
 def require(name: str) -> None:
@@ -97,7 +143,8 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
     """Rewrite `program` in place by the passes in `order` (the default list when None), and tell what each did.
 
     After each pass the graph is checked for soundness; with `check` the outputs on the example inputs are compared with
-    those before it as well. Raises ConversionError naming the pass that broke either, or that failed itself.
+    those before it as well, but for a pass that approximates. Raises ConversionError naming the pass that broke either, or
+    that failed itself.
     """
     from edgekit.passes import _graph
 
@@ -115,7 +162,7 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
             raise
         except Exception as error:
             raise _failure(name, rewrite, error) from error
-        changes.name = name
+        changes.name, changes.approximate = name, getattr(rewrite, "APPROXIMATE", False)
         changes.refusals += [Refusal(function, reason) for function, reason in impure.items()]
         for graph_module in program:
             fault = _graph.unsoundness(graph_module)
@@ -125,7 +172,7 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
                 )
             if changes.changed:
                 _graph.sweep(graph_module)
-        if check:
+        if check and not changes.approximate:
             _recompile(program)
             _compare(name, before, _outputs(program))
         done.append(changes)

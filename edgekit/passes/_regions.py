@@ -38,6 +38,8 @@ class Builder:
         """Remove everything that was built."""
         for node in reversed(self._created):
             node.graph.erase_node(node)
+            if node.op == "get_attr":
+                delattr(self.graph_module, str(node.target))
 
     def call(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
         self._created.append(add_call(self._at, target, *args, **kwargs))
