@@ -46,3 +46,9 @@ def test_random_group_norms_keep_their_outputs(data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.integers(2, 4), min_size=0 if channels_a_group > 1 else 1, max_size=3))
     done = rewrite("lower_group_norm", randomise(norm), noise(2, channels, *positions), profile=DECOMPOSED)
     assert done.changed == 1
+
+
+def test_large_tensors_keep_their_shape() -> None:
+    # A reshape between channels and positions would move everything in a runtime whose channels come last.
+    done = rewrite("lower_group_norm", randomise(nn.GroupNorm(1, 6)), noise(1, 6, 5, 4), profile=DECOMPOSED)
+    assert "reshape" not in done.calls

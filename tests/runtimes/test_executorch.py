@@ -81,3 +81,12 @@ def test_a_program_cut_short_is_refused(directory: Path, tmp_path: Path, share: 
     with pytest.raises(ArtifactError, match="ExecuTorch cannot load") as caught:
         edgekit.open(tmp_path / "model.pte")
     assert caught.value.next_step
+
+
+def test_a_norm_over_many_numbers_is_exact(tmp_path: Path) -> None:
+    # XNNPACK adds up in a row: one mean over all 131,072 numbers at once gives 97 dB here.
+    (tmp_path / "norm.py").write_text("import torch\n\ndef build():\n    return torch.nn.GroupNorm(1, 32)\n")
+    made = edgekit.export(
+        f"{tmp_path / 'norm.py'}:build", "executorch", input_shapes=((1, 32, 64, 64),), output=tmp_path / "norm"
+    )
+    assert (made.manifest.parity.conversion.sqnr_db or 0.0) > 115.0
