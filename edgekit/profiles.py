@@ -34,6 +34,13 @@ class RuntimeProfile(typed_yaml.Frozen):
     """ATen operators that fall back from the accelerator to a slower unit."""
     dft_one_product_bytes: int = 64 * 1024
     """The largest matrix with which a Fourier transform over several axes is one product; beyond it, one an axis."""
+    channel_block: int | None = None
+    """Channels that lie side by side in a layout of the runtime's own, which convolutions, poolings and elementwise operators
+    of equal shapes keep and every other operator leaves; null when it has none."""
+    small_groups: Literal["native", "depthwise"] = "native"
+    """Whether a convolution of two channels a group stays one, or becomes depthwise ones that the runtime has a kernel for."""
+    ska_dense_pixels: int = 0
+    """The largest map on which SKA is a product with one matrix over all its pixels a group; beyond it, shifts."""
     group_norm: Literal["native", "decomposed"] = "native"
     """Whether GroupNorm stays an operator, or becomes means and products that the accelerated part has."""
     flat_matmul: bool = False

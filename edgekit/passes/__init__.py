@@ -31,6 +31,7 @@ ORDER: tuple[str, ...] = (
     "fold_constants",  # so that computed weights and tables are constants to the passes below
     "fft_to_matmul",  # transforms become products of pairs
     "complex_to_real",  # then nothing complex is left
+    "join_gathers",  # before gathers become masked sums, which cost more
     "channel_argmax_gather",
     "lower_softshrink",
     "einsum_to_conv",  # once their operands are real and constant
@@ -40,7 +41,10 @@ ORDER: tuple[str, ...] = (
     "average_heads",
     "split_projections",  # after BatchNorm, whose folding wants the layer whole
     "fold_scales",  # after the merges: (a + b) / 2 has become one layer and a scale
+    "fold_channel_mixing",  # once the convolutions' weights are final
+    "split_small_groups",  # those that folding made are among them
     "keep_mean_dims",
+    "broadcast_in_blocks",  # after it, for means become poolings where the runtime has that layout
     "lower_group_norm",
     "flatten_matmul",
     "lower_ska",  # its shifts and products match none of the patterns above

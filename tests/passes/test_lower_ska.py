@@ -65,7 +65,16 @@ def test_any_memory_layout_is_lowered(batch: int) -> None:
     assert done.changed == 1
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_ska_of_a_small_map_becomes_two_products_of_matrices(batch: int) -> None:
+    for pixels, matmuls in ((35, 2), (34, 0)):
+        done = _lowered(batch, RuntimeProfile(source="tests", ska_dense_pixels=pixels))
+        assert done.changed == 1
+        assert done.calls.count("matmul") == matmuls
+
+
 @given(
+    dense=st.booleans(),
     batch=st.integers(1, 2),
     groups=st.integers(1, 3),
     shared=st.integers(1, 3),
@@ -73,6 +82,9 @@ def test_any_memory_layout_is_lowered(batch: int) -> None:
     height=st.integers(1, 6),
     width=st.integers(1, 6),
 )
-def test_random_shapes_keep_their_outputs(batch: int, groups: int, shared: int, side: int, height: int, width: int) -> None:
+def test_random_shapes_keep_their_outputs(
+    dense: bool, batch: int, groups: int, shared: int, side: int, height: int, width: int
+) -> None:
+    profile = RuntimeProfile(source="tests", ska_dense_pixels=36 if dense else 0)
     x, w = noise(batch, groups * shared, height, width), noise(batch, groups, side * side, height, width, seed=2)
-    assert rewrite("lower_ska", _ska_net(), x, w).changed == 1
+    assert rewrite("lower_ska", _ska_net(), x, w, profile=profile).changed == 1

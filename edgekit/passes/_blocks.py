@@ -1,0 +1,64 @@
+"""Which values a runtime keeps in its blocked layout, where `channel_block` channels of a pixel lie side by side.
+
+Convolutions make and take it, and so do pooling, upsampling and elementwise operators of equal shapes; every other operator
+first has its operands copied back to the plain layout (ONNX Runtime, nchwc_transformer.cc).
+"""
+
+from __future__ import annotations
+
+from torch.fx import GraphModule, Node
+
+from edgekit.passes._graph import aten, is_call, shape
+from edgekit.passes._layers import layer
+
+UNARY = (
+    aten.gelu.default,
+    aten.hardsigmoid.default,
+    aten.relu.default,
+    aten.sigmoid.default,
+    aten.silu.default,
+    aten.tanh.default,
+)
+_BINARY = (aten.add.Tensor, aten.mul.Tensor)
+_POOLS = (aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.max_pool2d.default)
+_ALIGNMENT = 4
+"""Channel counts that are no multiple of it stay in the plain layout."""
+
+
+def blocked(graph_module: GraphModule, block: int) -> set[Node]:
+    """The nodes whose values lie in blocks of `block` channels."""
+    found: set[Node] = set()
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and _is_blocked(graph_module, node, found, block):
+            found.add(node)
+    return found
+
+
+def _is_blocked(graph_module: GraphModule, node: Node, found: set[Node], block: int) -> bool:
+    if is_call(node, aten.conv2d.default):
+        return _takes_blocks(graph_module, node, block)
+    if is_call(node, *UNARY, aten.upsample_nearest2d.vec, aten.batch_norm.default):
+        return node.args[0] in found
+    if is_call(node, *_BINARY):
+        return all(
+            isinstance(operand, Node) and operand in found and shape(operand) == shape(node) for operand in node.args[:2]
+        )
+    if is_call(node, *_POOLS):
+        return node.args[0] in found and shape(node)[1] % block == 0
+    if is_call(node, aten.cat.default):
+        parts = node.args[0]
+        assert isinstance(parts, (list, tuple))
+        return node.args[1:] == (1,) and all(part in found and shape(part)[1] % block == 0 for part in parts)  # type: ignore[arg-type]
+    return False
+
+
+def _takes_blocks(graph_module: GraphModule, node: Node, block: int) -> bool:
+    found = layer(graph_module, node)
+    if found is None:
+        return False
+    outputs, inputs = found.weight.shape[:2]
+    if found.groups == 1:
+        return inputs < block or inputs % _ALIGNMENT == 0
+    if found.groups == outputs and inputs == 1:
+        return outputs % _ALIGNMENT == 0
+    return inputs % block == 0 and (outputs // found.groups) % block == 0

@@ -1,0 +1,93 @@
+"""A product that broadcasts is given operands of one shape, where the runtime keeps maps in blocks of channels (profile:
+`channel_block`) and leaves that layout to broadcast:
+
+    x * gate[B, C, 1, 1]     the gate is upsampled to the map       (squeeze-and-excite; the mean before it becomes a pooling)
+    x * gate[B, 1, H, W]     the convolution that makes the gate makes a block of equal channels, which is repeated
+
+Both copies are cheap: a block is what the convolution computes anyway, and the copies that leaving the layout costs go.
+"""
+
+from __future__ import annotations
+
+from torch.fx import GraphModule, Node
+
+from edgekit.passes import Changes, Refusal
+from edgekit.passes._blocks import UNARY, blocked
+from edgekit.passes._graph import add_call, add_constant, argument, aten, calls, is_call, only_user, replace, shape, where
+from edgekit.passes._layers import layer
+from edgekit.profiles import RuntimeProfile
+from edgekit.program import Program
+
+
+def apply(program: Program, profile: RuntimeProfile) -> Changes:
+    """Give the operands of every broadcasting product in the blocked layout one shape, where a profile has that layout."""
+    changes = Changes()
+    block = profile.channel_block
+    if block is None:
+        return changes
+    for graph_module in program:
+        for node in calls(graph_module, aten.mean.dim):
+            _pool(graph_module, node, block)
+        for node in calls(graph_module, aten.mul.Tensor):
+            found = blocked(graph_module, block)
+            operands = [operand for operand in node.args if isinstance(operand, Node) and operand in found]
+            full = [operand for operand in operands if shape(operand) == shape(node)]
+            if len(operands) < 2 or len(full) != 1:
+                continue
+            [whole] = full
+            [gate] = [operand for operand in operands if operand is not whole]
+            reason = _widen(graph_module, node, whole, gate, block)
+            if reason:
+                changes.refusals.append(Refusal(where(node), reason))
+            else:
+                changes.changed += 1
+    return changes
+
+
+def _pool(graph_module: GraphModule, node: Node, block: int) -> None:
+    """The mean of a map becomes the pooling that stays in the layout."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    rank = len(shape(source))
+    axes = argument(node, 1, "dim") or []
+    if rank != 4 or sorted(axis % rank for axis in axes) != [2, 3] or not argument(node, 2, "keepdim", False):
+        return
+    if argument(node, 3, "dtype") is None and source in blocked(graph_module, block) and shape(source)[1] % block == 0:
+        # Not the adaptive pooling: exporters turn that back into a mean.
+        replace(node, add_call(node, aten.avg_pool2d.default, source, list(shape(source)[2:])))
+
+
+def _widen(graph_module: GraphModule, node: Node, whole: Node, gate: Node, block: int) -> str:
+    batch, channels, height, width = shape(node)
+    if shape(gate) == (batch, channels, 1, 1):
+        wide = add_call(node, aten.upsample_nearest2d.vec, gate, [height, width], None)
+    elif shape(gate) == (batch, 1, height, width):
+        if channels % block:
+            return f"{channels} channels are no whole blocks of {block}"
+        made = _a_block_of(graph_module, gate, block)
+        if isinstance(made, str):
+            return made
+        wide = add_call(node, aten.cat.default, [made] * (channels // block), 1) if channels > block else made
+    else:
+        return "it broadcasts along other axes than all channels or all pixels"
+    assert callable(node.target)
+    replace(node, add_call(node, node.target, whole, wide))
+    return ""
+
+
+def _a_block_of(graph_module: GraphModule, gate: Node, block: int) -> Node | str:
+    """A block of channels that are all equal to `gate`, [B, 1, H, W]."""
+    if only_user(gate) is None:
+        return f"{where(gate)} is used in its own shape too"
+    if is_call(gate, *UNARY):
+        source = gate.args[0]
+        assert isinstance(source, Node)
+        assert callable(gate.target)
+        inside = _a_block_of(graph_module, source, block)
+        return inside if isinstance(inside, str) else add_call(gate, gate.target, inside, *gate.args[1:], **gate.kwargs)
+    found = layer(graph_module, gate)
+    if found is None or found.groups != 1:
+        return f"{where(gate)} is no convolution that could make more channels"
+    weight = add_constant(graph_module, gate, f"{gate.name}_block", found.weight.repeat(block, 1, 1, 1))
+    bias = None if found.bias is None else add_constant(graph_module, gate, f"{gate.name}_bias", found.bias.repeat(block))
+    return add_call(gate, aten.conv2d.default, found.source, weight, bias, *gate.args[3:])
