@@ -37,6 +37,11 @@ CHOICES = (
     Choice("flat_matmul", "onnx", "lsnet_t", (False, True)),
     Choice("dft_one_product_bytes", "executorch", "affnet_et", (0, 64 * 1024, 1024 * 1024)),
     Choice("dft_one_product_bytes", "onnx", "affnet_et", (0, 64 * 1024, 1024 * 1024)),
+    Choice("channel_block", "onnx", "spartan_s", (None, 16)),
+    Choice("small_groups", "executorch", "spartan_s", ("native", "depthwise")),
+    Choice("small_groups", "onnx", "spartan_s", ("native", "depthwise")),
+    Choice("ska_dense_pixels", "executorch", "lsnet_t", (0, 128)),
+    Choice("ska_dense_pixels", "onnx", "lsnet_t", (0, 128)),
     Choice("leaves_accelerator", "executorch", "spartan_s", ((), ("aten.argmax", "aten.gather"))),
     Choice("leaves_accelerator", "onnx", "spartan_s", ((), ("aten.argmax", "aten.gather"))),
 )

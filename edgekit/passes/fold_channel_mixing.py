@@ -126,7 +126,8 @@ def _fold(graph_module: GraphModule, found: Layer, region: list[Node], *, small_
         return f"its groups would grow from {inputs_a_group} to {wider} channels"
     before = found.weight.numel() + sum(_ELEMENTWISE_MACS * math.prod(shape(n)[1:-2]) for n in region if _computes(n))
     after = sum(weight.numel() for weight in weights.values() if weight is not None)
-    if after > before:
+    after += _ELEMENTWISE_MACS * found.weight.shape[0] * (len(weights) - 1)  # the sum of several convolutions
+    if after >= before:
         return "the convolution would take longer than the map before it does"
     node, total = found.node, None
     bias = argument(node, 2, "bias")
