@@ -48,6 +48,7 @@ ORDER: tuple[str, ...] = (
     "lower_group_norm",
     "flatten_matmul",
     "lower_ska",  # its shifts and products match none of the patterns above
+    "channels_first",  # once linears and their neighbours have found their last form
     "limit_rank",  # last: what any of them left of high rank
 )
 

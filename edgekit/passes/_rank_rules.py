@@ -15,7 +15,7 @@ import torch
 from torch.fx import Node
 
 from edgekit.passes._graph import argument, aten, is_call, value
-from edgekit.passes._ranks import Held, Ranks, Size, permutation, runs, sizes_of
+from edgekit.passes._ranks import Held, Ranks, Run, Size, permutation, runs, sizes_of
 
 Rule = Callable[[Ranks, Node], Held]
 
@@ -43,7 +43,7 @@ _RESHAPES = (
     aten.view.default,
     aten.view_as.default,
 )
-_PERMUTATIONS = (
+PERMUTATIONS = (
     aten.mT.default,
     aten.movedim.int,
     aten.movedim.intlist,
@@ -123,17 +123,20 @@ def is_pointwise(node: Node) -> bool:
 
 
 def pointwise(ranks: Ranks, node: Node) -> Held:
-    """In the memory order of the first operand of full size; axes along which the same operands broadcast are one."""
+    """In the memory order of the full-sized operand of most axes; axes along which the same operands broadcast are one."""
     sizes = sizes_of(node)
     # A scalar tensor promotes dtypes as a number does: it stays one.
     operands = {x: ranks.padded(ranks.get(x), len(sizes)) for x in node.all_input_nodes if value(x).dim()}
-    whole = next((held for held in operands.values() if held.sizes == sizes and held.node.op != "get_attr"), None)
+    full = [held for held in operands.values() if held.sizes == sizes and held.node.op != "get_attr"]
+    whole = max(full, key=lambda held: value(held.node).dim(), default=None)
     order = whole.order if whole else tuple(range(len(sizes)))
     long = [axis for axis in order if sizes[axis] != 1]
     groups = runs(long, *([size != 1 for size in held.sizes] for held in operands.values()))
     if len(groups) > ranks.limit:
         operands = {x: ranks.expanded(held, sizes) for x, held in operands.items()}
         groups = [long]
+    elif whole and (kept := ranks.axes_of(whole)) and all(_alike(held, run) for held in operands.values() for run in kept):
+        groups = kept  # the shape of the first operand will do
     parts = {x: ranks.arranged(held, order) for x, held in operands.items()}
     if whole and all(held.sizes == sizes for held in parts.values()):
         extents = [list(sizes_of(whole.node))] * len(parts)  # nothing broadcasts: the shape that the first has
@@ -143,6 +146,11 @@ def pointwise(ranks: Ranks, node: Node) -> Held:
     assert callable(node.target)
     args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda x: nodes.get(x, x))
     return Held(ranks.call(node.target, *args, **kwargs), sizes, order)
+
+
+def _alike(held: Held, run: Run) -> bool:
+    """Whether all axes of a run are of one entry, or none."""
+    return len({held.sizes[axis] != 1 for axis in run}) <= 1
 
 
 def _copy(ranks: Ranks, node: Node) -> Held:
@@ -346,7 +354,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(_COPIES, _copy),
     **dict.fromkeys(_CASTS, _cast),
     **dict.fromkeys(_RESHAPES, _reshape),
-    **dict.fromkeys(_PERMUTATIONS, _permute),
+    **dict.fromkeys(PERMUTATIONS, _permute),
     **dict.fromkeys(_EXPANDS, _expand),
     **dict.fromkeys(_REDUCTIONS, _reduce),
     **dict.fromkeys(_TOTALS, _total),

@@ -113,6 +113,18 @@ class Ranks(Builder):
             raise self.refuse(f"it takes {len(groups)} axes at once, above {self.limit}")
         return self.reshaped(held.node, [math.prod(held.sizes[axis] for axis in group) for group in groups])
 
+    def axes_of(self, held: Held) -> list[Run] | None:
+        """The axes of the tensor that each axis of its node stands for; None where they are cut otherwise."""
+        left, found = held.long, []
+        for size in sizes_of(held.node):
+            run: Run = []
+            while math.prod(held.sizes[axis] for axis in run) != size:
+                if not left:
+                    return None
+                run.append(left.pop(0))
+            found.append(run)
+        return None if left else found
+
     def around(self, held: Held, axis: int) -> tuple[Node, int]:
         """The tensor with `axis` on its own: what lies before it, itself, what lies after it; and where it stands."""
         place = held.order.index(axis)

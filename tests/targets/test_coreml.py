@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from vit import VisionTransformer
 from windows import WindowAttention
 
 from edgekit import passes, profiles
@@ -24,6 +25,7 @@ def operations(module: nn.Module, shape: tuple[int, ...], directory: Path, order
     import coremltools
 
     program = capture(module, {"x": torch.randn(shape)})
+    directory.mkdir(exist_ok=True)
     with quiet():
         passes.run(program, PROFILE, order, check=True)
         (package,) = coreml.lower(program, PROFILE, directory)
@@ -51,6 +53,21 @@ def test_a_module_of_high_rank_becomes_a_package_of_five_axes_at_most(
     module: nn.Module, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     assert max(_ranks(operations(module, shape, tmp_path))) <= 5
+
+
+def test_a_vision_transformer_becomes_convolutions_without_transposes(tmp_path: Path) -> None:
+    """Products take their operands transposed by an argument, which coremltools folds into them."""
+    module = VisionTransformer()
+    kept = [name for name in passes.ORDER if name != "channels_first"]
+    kinds = {
+        directory: [operation.type for operation in operations(module, (1, 3, 16, 16), tmp_path / directory, order)]
+        for directory, order in (("before", tuple(kept)), ("after", None))
+    }
+    assert kinds["before"].count("transpose") >= 6
+    assert kinds["after"].count("transpose") == 0
+    assert kinds["before"].count("linear") == 8
+    assert kinds["after"].count("linear") == 0
+    assert kinds["after"].count("conv") == 10
 
 
 class Unliftable(nn.Module):
