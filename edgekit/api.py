@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,22 +47,25 @@ def export(
     """The artifact of `model` for `target`, proven and written to `output/NAME-TARGET`.
 
     `model` is a variant's name, a recipe, `file.py:factory`, or an `nn.Module`, which also takes example `inputs` by the
-    names of its forward's arguments, and a `name`. `options` are the other fields of `edgekit.recipe.Recipe`: device,
-    weights, input_size, input_shapes, precision, passes, approximations and the SQNR bounds. Raises EdgekitError; nothing is
-    then written.
+    names of its forward's arguments, and a `name`; it stays in the mode it is in. `options` are the other fields of
+    `edgekit.recipe.Recipe`: device, weights, input_size, input_shapes, precision, passes, approximations and the SQNR bounds.
+    Raises EdgekitError; nothing is then written.
     """
     loaded = None
-    if not isinstance(model, (str, Path)):
-        if not inputs:
-            raise UsageError("a module needs example inputs", next_step='give inputs={"x": torch.randn(1, 3, 224, 224)}')
-        name = name or type(model).__name__.lower()
-        loaded = sources.from_module(model, dict(inputs), name=name)
-        options["input_shapes"] = tuple(tuple(tensor.shape) for tensor in inputs.values())
-    request = recipes.from_request(model=str(name if loaded else model), target=target, **options)
-    if loaded is None:
-        request = request.model_copy(update={"model": sources.canonical(request.model)})
-    directory = Path(output) / f"{name or sources.display_name(request.model)}-{request.target}"
-    return pipeline.export(request, directory, model=loaded, force=force, use_cache=use_cache, announce=announce)
+    with contextlib.ExitStack() as held:
+        if not isinstance(model, (str, Path)):
+            if not inputs:
+                raise UsageError("a module needs example inputs", next_step='give inputs={"x": torch.randn(1, 3, 224, 224)}')
+            from edgekit import borders
+
+            held.enter_context(borders.in_eval_mode(model))
+            name = name or type(model).__name__.lower()
+            loaded = sources.from_module(model, dict(inputs), name=name)
+        request = recipes.from_request(model=str(name if loaded else model), target=target, **options)
+        if loaded is None:
+            request = request.model_copy(update={"model": sources.canonical(request.model)})
+        directory = Path(output) / f"{name or sources.display_name(request.model)}-{request.target}"
+        return pipeline.export(request, directory, model=loaded, force=force, use_cache=use_cache, announce=announce)
 
 
 def ablate(made: Sequence[Artifact], *, announce: Callable[[str], None] = lambda stage: None) -> dict[str, list[Ablation]]:

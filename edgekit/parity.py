@@ -187,21 +187,18 @@ def write_reference(module: torch.nn.Module, forward: Function, path: Path, appr
 
     Raises ModelError when the eager outputs are not finite: nothing can be proved against NaN.
     """
-    import torch
-    from torch.utils import _pytree as pytree
+    from edgekit import borders
 
     arrays: dict[str, Array] = {}
     for index, inputs in enumerate(_reference_inputs(forward.example_inputs)):
-        with torch.no_grad():
-            leaves = pytree.tree_leaves(module(*(tensor.clone() for tensor in inputs.values())))
-        for name, leaf in zip(forward.output_names, leaves, strict=True):
+        for name, leaf in zip(forward.output_names, borders.leaves(borders.call(module, inputs)), strict=True):
             if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
                 raise ModelError(
                     f"the PyTorch model's output {name} holds NaN or infinity",
                     cause="on a sample input, before any conversion",
                     next_step="check its weights: parity needs a finite reference",
                 )
-            arrays[f"outputs/{index}/{name}"] = leaf.numpy()
+            arrays[f"outputs/{index}/{name}"] = leaf.numpy(force=True).copy()
         arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
         if approximated is not None:
             arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
@@ -242,7 +239,7 @@ def _reference_inputs(example: Mapping[str, torch.Tensor]) -> list[dict[str, tor
         if not tensor.is_floating_point():
             return tensor.flatten().roll(kind).view_as(tensor).contiguous()
         noise = torch.randn(tensor.shape, generator=random, dtype=tensor.dtype)
-        if kind == 2:
+        if kind == 2 and tensor.dim():
             noise = noise.cumsum(-1) / tensor.shape[-1] ** 0.5
         spread = tensor.std() if tensor.numel() > 1 else tensor.abs().sum()
         return tensor.mean() + spread * noise * (0.1 if kind == 3 else 1.0)

@@ -6,26 +6,28 @@ the `ExportedProgram` that every target takes.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
-import inspect
 import io
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
+from torch.fx.graph import CodeGen
 from torch.utils import _pytree as pytree
 
+from edgekit import borders
+from edgekit.borders import Tensors
 from edgekit.errors import ConversionError, ModelError
 from edgekit.quiet import quiet
 from edgekit.runtimes import TensorSpec
-
-Tensors = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -39,10 +41,15 @@ class Function:
     """The graph in the form lowering takes; None while it may still be rewritten."""
 
     def run(self, inputs: Tensors) -> Tensors:
-        """The graph's outputs by name; `inputs` stay as they are, even where the graph writes to them."""
-        with torch.no_grad():
-            leaves = pytree.tree_leaves(self.graph_module(*_clones(inputs)))
-        return dict(zip(self.output_names, leaves, strict=True))
+        """The graph's outputs by name; `inputs`, and what the graph holds, stay as they are even where it writes to them."""
+        with torch.no_grad(), borders.state_kept(self.graph_module) if self._writes else contextlib.nullcontext():
+            outputs = [output.clone() for output in self.graph_module(*(tensor.clone() for tensor in inputs.values()))]
+        return dict(zip(self.output_names, outputs, strict=True))
+
+    @property
+    def _writes(self) -> bool:
+        called = (node.target for node in self.graph_module.graph.nodes)
+        return any(target._schema.is_mutable for target in called if isinstance(target, torch._ops.OpOverload))
 
 
 @dataclass
@@ -67,9 +74,9 @@ class Program:
         """The graph as rewritten, exported again: what ONNX, Core ML and ExecuTorch take."""
         captured = self.functions[function]
         if captured.exported is None:
-            arguments = tuple(captured.example_inputs.values())
+            _separate_constants(captured.graph_module)
             with torch.no_grad():
-                captured.exported = torch.export.export(captured.graph_module, arguments)
+                captured.exported = torch.export.export(captured.graph_module, tuple(captured.example_inputs.values()))
         return captured.exported
 
     def save(self, directory: Path) -> None:
@@ -118,34 +125,59 @@ class Program:
 
 
 def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, ...] = ()) -> Program:
-    """The ATen graph of `module` in eval mode at the shapes of `inputs`, in the order of its forward's arguments.
+    """The ATen graph of `module` in eval mode at the shapes of `inputs`, which go by the names of its forward's arguments.
 
-    Raises ModelError, naming the operator and the line, for a module that `torch.export` cannot capture.
+    The graph takes the inputs by position and returns a flat tuple of the outputs: their names are kept beside it. Raises
+    ModelError, naming the operator and the line, for a module that `torch.export` cannot capture.
     """
     module = module.eval()
-    arguments = tuple(inputs.values())
+    positional, named, order = borders.arguments(module, inputs)
     try:
-        with torch.no_grad():
-            outputs = module(*_clones(inputs))
+        with borders.state_kept(module):
+            result = borders.call(module, inputs)
     except Exception as error:
         raise ModelError(
             f"{type(module).__name__} does not run on inputs of {_shapes(inputs)}",
             cause=f"{type(error).__name__}: {_first_line(error)}{_where(error)}",
             next_step="check the input shapes against the module's forward",
         ) from error
+    names = output_names or borders.names(result, inputs)
     try:
         with torch.no_grad(), quiet():
-            exported = torch.export.export(module, arguments)
+            graph_module = unlifted(torch.export.export(module, positional, named))
     except Exception as error:
         raise ModelError(
             f"torch.export cannot capture {type(module).__name__}",
             cause=f"{_first_line(error)}{_operator(error)}{_where(error)}",
             next_step="rewrite that line without data-dependent Python control flow or untraceable operators",
         ) from error
+    return Program({"forward": Function(graph_module, {name: inputs[name] for name in order}, names)})
+
+
+def _separate_constants(graph_module: GraphModule) -> None:
+    """Give each output that is a weight a copy of its own: XNNPACK's delegate takes weights inside."""
+    output = graph_module.graph.output_node()
+    with graph_module.graph.inserting_before(output):
+        for node in [node for node in output.all_input_nodes if node.op == "get_attr"]:
+            name = f"{node.name}_output"
+            graph_module.register_buffer(name, attrgetter(str(node.target))(graph_module).detach().clone())
+            own = graph_module.graph.get_attr(name)
+            own.meta["val"] = node.meta["val"]
+            output.replace_input_with(node, own)
+    graph_module.recompile()
+
+
+def unlifted(exported: ExportedProgram) -> GraphModule:
+    """The graph with its weights inside, which takes tensors by position and returns a tuple of tensors."""
     graph_module = exported.module(check_guards=False)
     assert isinstance(graph_module, GraphModule)
+    graph = graph_module.graph
+    graph.set_codegen(CodeGen())
+    output = graph.output_node()
+    output.args = (tuple(leaf for leaf in pytree.tree_leaves(output.args[0]) if leaf is not None),)
+    graph_module = GraphModule(graph_module, graph)  # without the hooks that check what a caller gives
     _free_of_layout(graph_module)
-    return Program({"forward": Function(graph_module, dict(inputs), output_names or _names_of(outputs))})
+    return graph_module
 
 
 def _free_of_layout(graph_module: GraphModule) -> None:
@@ -192,46 +224,9 @@ def _is_known(operator: str) -> bool:
     return found is not None
 
 
-def input_names(module: torch.nn.Module, count: int) -> list[str]:
-    """The names of the first `count` arguments of the module's forward. Raises ModelError when it takes fewer."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        named += [f"input_{index}" for index in range(len(named), count)]
-    if len(named) < count:
-        raise ModelError(
-            f"{type(module).__name__}.forward takes {len(named)} inputs, {count} shapes were given",
-            next_step="give one --input-shape for each argument of forward",
-        )
-    return named[:count]
-
-
 def specs(tensors: Mapping[str, torch.Tensor]) -> tuple[TensorSpec, ...]:
     """The names, shapes and numpy dtypes of `tensors`."""
     return tuple(TensorSpec(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in tensors.items())
-
-
-def _names_of(outputs: object) -> tuple[str, ...]:
-    """`output` for one tensor; dictionary keys, fields or positions for several."""
-    leaves = pytree.tree_flatten_with_path(outputs)[0]
-    if not leaves or not all(isinstance(leaf, torch.Tensor) for _, leaf in leaves):
-        raise ModelError(
-            "the module's outputs are not all tensors",
-            cause=f"forward returned {type(outputs).__name__}",
-            next_step="return a tensor, or a tuple or dictionary of tensors",
-        )
-    if len(leaves) == 1:
-        return ("output",)
-    return tuple("_".join(["output", *map(_key_of, path)]) for path, _ in leaves)
-
-
-def _key_of(entry: object) -> str:
-    """The dictionary key, position or field name in one entry of an output's path."""
-    return next(str(getattr(entry, kind)) for kind in ("key", "idx", "name") if hasattr(entry, kind))
-
-
-def _clones(inputs: Tensors) -> tuple[torch.Tensor, ...]:
-    return tuple(tensor.clone() for tensor in inputs.values())
 
 
 def _shapes(inputs: Tensors) -> str:

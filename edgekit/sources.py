@@ -80,10 +80,11 @@ def canonical(model: str) -> str:
 
 
 def display_name(model: str) -> str:
-    """The name artifacts of `model` carry: the variant's, or the factory file's stem."""
-    if is_factory(model):
-        return Path(model.rpartition(":")[0] or model).stem
-    return model
+    """The name artifacts of `model` carry: the variant's, or the factory file's stem and the factory's own."""
+    if not is_factory(model):
+        return model
+    file, _, factory = model.rpartition(":")
+    return f"{Path(file).stem}_{factory}" if file else Path(model).stem
 
 
 def load(recipe: Recipe) -> LoadedModel:
@@ -118,8 +119,6 @@ def _load_variant(recipe: Recipe) -> LoadedModel:
 
 
 def _load_factory(recipe: Recipe) -> LoadedModel:
-    import torch
-
     if recipe.weights is not None or recipe.input_size is not None:
         option, instead = (
             ("--weights", "load them in the factory") if recipe.weights is not None else ("--input-size", "give --input-shape")
@@ -127,22 +126,56 @@ def _load_factory(recipe: Recipe) -> LoadedModel:
         raise UsageError(
             f"{option} is for edgekit's own models", cause=f"{recipe.model} builds its module itself", next_step=instead
         )
-    if not recipe.input_shapes:
+    module, inputs = _built(recipe.model)
+    if inputs is not None and recipe.input_shapes:
         raise UsageError(
-            f"{recipe.model} needs the shape of its inputs",
-            next_step="add --input-shape 1,3,224,224, once for each argument of forward",
+            f"{recipe.model} gives its own example inputs",
+            cause=f"it returned {', '.join(inputs)} beside the module",
+            next_step="leave --input-shape out",
         )
-    module = _built(recipe.model)
-    from edgekit.program import input_names
-
-    names = input_names(module, len(recipe.input_shapes))
-    example = torch.Generator().manual_seed(0)
-    inputs = {n: torch.randn(s, generator=example) for n, s in zip(names, recipe.input_shapes, strict=True)}
+    if inputs is None:
+        inputs = _noise(recipe, module)
     return from_module(module, inputs, name=display_name(recipe.model))
 
 
+def _noise(recipe: Recipe, module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Standard normal float32 inputs of the recipe's shapes."""
+    import torch
+
+    from edgekit import borders
+
+    if not recipe.input_shapes:
+        raise UsageError(
+            f"{recipe.model} needs the shape of its inputs",
+            next_step="add --input-shape 1,3,224,224, once for each argument of forward; or let it return (module, inputs), "
+            'inputs such as {"image": torch.randn(1, 3, 224, 224)}',
+        )
+    names = borders.input_names(module, len(recipe.input_shapes))
+    example = torch.Generator().manual_seed(0)
+    return {n: torch.randn(s, generator=example) for n, s in zip(names, recipe.input_shapes, strict=True)}
+
+
 def from_module(module: torch.nn.Module, inputs: dict[str, torch.Tensor], *, name: str) -> LoadedModel:
-    """A module the user has built."""
+    """A module the user has built. Raises ModelError unless it computes in float32 or wider, on the CPU."""
+    import torch
+
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers()), **inputs}
+    for path, tensor in tensors.items():
+        if isinstance(tensor, torch.Tensor) and tensor.device.type != "cpu":
+            raise ModelError(
+                f"{type(module).__name__} is not on the CPU",
+                cause=f"{path} is on {tensor.device}",
+                next_step="move the module and its inputs there first: module.cpu()"
+                if tensor.device.type != "meta"
+                else "give its weights values first: what is on meta has none",
+            )
+    for path, tensor in {**dict(module.named_parameters()), **inputs}.items():
+        if isinstance(tensor, torch.Tensor) and tensor.dtype in (torch.float16, torch.bfloat16):
+            raise ModelError(
+                f"{type(module).__name__} is in half precision",
+                cause=f"{path} is {tensor.dtype}; parity is proved against float32",
+                next_step="give it and its inputs as float32 (module.float()): --precision says what the artifact computes in",
+            )
     return LoadedModel(
         name=name, module=module.eval(), inputs=inputs, output_names=(), weights="module", weights_sha256=state_hash(module)
     )  # fmt: skip
@@ -150,15 +183,21 @@ def from_module(module: torch.nn.Module, inputs: dict[str, torch.Tensor], *, nam
 
 def state_hash(module: torch.nn.Module) -> str:
     """The hash of a module's parameters and buffers, with their names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
+        if not isinstance(tensor, torch.Tensor):
+            continue  # what a module keeps besides, by get_extra_state
         digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+        # As bytes: numpy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _built(model: str) -> torch.nn.Module:
-    """The module that `file.py:factory` returns. Raises ModelError naming the file, the factory and the line."""
+def _built(model: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor] | None]:
+    """The module that `file.py:factory` returns, and the example inputs if it returns them too. Raises ModelError naming the
+    file, the factory and the line."""
     import torch
 
     file, _, factory_name = model.rpartition(":")
@@ -169,14 +208,21 @@ def _built(model: str) -> torch.nn.Module:
         raise ModelError(f"{path} does not exist", next_step="check the path before the colon")
     with _beside(path), _blamed_on(path, model):
         factory = _factory(path, factory_name)
-        module = factory()
+        returned = factory()
+    module, inputs = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     if not isinstance(module, torch.nn.Module):
         raise ModelError(
             f"{model} returned no module",
-            cause=f"it returned {type(module).__name__}",
-            next_step="return an instance of torch.nn.Module",
+            cause=f"it returned {type(returned).__name__}",
+            next_step="return an instance of torch.nn.Module, or (module, inputs)",
         )
-    return module
+    if inputs is not None and not (isinstance(inputs, dict) and inputs and all(isinstance(name, str) for name in inputs)):
+        raise ModelError(
+            f"{model} returned no inputs beside its module",
+            cause=f"it returned {type(inputs).__name__}",
+            next_step='return (module, inputs), inputs such as {"image": torch.randn(1, 3, 224, 224)}',
+        )
+    return module, inputs
 
 
 def _factory(path: Path, name: str) -> Callable[[], object]:
@@ -238,5 +284,5 @@ def _blamed_on(path: Path, model: str) -> Iterator[None]:
         if isinstance(error, ModuleNotFoundError):
             step = f"install {error.name}, or put it beside {path.name}"
         else:
-            step = "make it return an nn.Module when it is called without arguments"
+            step = "make it return an nn.Module, or (module, inputs), when it is called without arguments"
         raise ModelError(what, cause=f"{cause}{line}", next_step=step) from error

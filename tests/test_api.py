@@ -55,13 +55,13 @@ def test_a_module_of_one_s_own_goes_the_whole_way(tmp_path: Path) -> None:
     module, inputs = _Pair(), {"left": torch.randn(2, 4), "right": torch.randn(2, 4)}
     made = edgekit.export(module, "onnx", inputs=inputs, name="pair", output=tmp_path)
     assert made.directory == tmp_path / "pair-onnx"
-    assert [spec.name for spec in made.manifest.outputs] == ["output_mixed", "output_product"]
+    assert [spec.name for spec in made.manifest.outputs] == ["mixed", "product"]
     assert edgekit.verify(made.directory).conversion.passed
     with edgekit.open(made.directory) as session:
         found = session.run({name: tensor.numpy() for name, tensor in inputs.items()})
     expected = module(**inputs)
-    np.testing.assert_allclose(found["output_mixed"], expected["mixed"].detach(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found["output_product"], expected["product"], rtol=1e-5)
+    np.testing.assert_allclose(found["mixed"], expected["mixed"].detach(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["product"], expected["product"], rtol=1e-5)
 
 
 def test_a_module_without_inputs_is_refused() -> None:
@@ -107,7 +107,7 @@ def test_a_module_named_like_a_family_stays_what_it_is(asked: list[Any], tmp_pat
 def test_a_name_of_one_s_own_names_the_artifact(asked: list[Any], tiny_file: Path) -> None:
     edgekit.export(f"{tiny_file}:build", "onnx", input_shapes=((1, 3, 32, 32),))
     edgekit.export(f"{tiny_file}:build", "onnx", input_shapes=((1, 3, 32, 32),), name="mine")
-    assert [directory for _, directory, _ in asked] == [Path("artifacts/tiny-onnx"), Path("artifacts/mine-onnx")]
+    assert [directory for _, directory, _ in asked] == [Path("artifacts/tiny_build-onnx"), Path("artifacts/mine-onnx")]
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:

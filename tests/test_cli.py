@@ -130,10 +130,10 @@ def test_an_export_prints_a_table_and_says_when_it_was_cached(
     assert (done.code, done.err) == (0, "")
     header, row = done.out.splitlines()
     assert header.split("  ")[0] == "artifact"
-    assert str(tmp_path / "my artefacts" / "tiny-onnx") in row
+    assert str(tmp_path / "my artefacts" / "tiny_build-onnx") in row
     assert row.rstrip().endswith("cached")
     assert "\x1b" not in done.out
-    artifact.load(tmp_path / "my artefacts" / "tiny-onnx")
+    artifact.load(tmp_path / "my artefacts" / "tiny_build-onnx")
 
 
 def test_json_of_an_export_is_the_manifest_and_where_it_lies(
@@ -141,9 +141,9 @@ def test_json_of_an_export_is_the_manifest_and_where_it_lies(
 ) -> None:
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--json"))
     [made] = done.json
-    assert made["directory"] == str(tmp_path / "tiny-onnx")
+    assert made["directory"] == str(tmp_path / "tiny_build-onnx")
     assert made["from_cache"] is True
-    assert made["manifest"] == json.loads((tmp_path / "tiny-onnx" / "manifest.json").read_text())
+    assert made["manifest"] == json.loads((tmp_path / "tiny_build-onnx" / "manifest.json").read_text())
 
 
 def test_an_existing_output_needs_force(edgekit: Command, tiny_file: Path, artifact_copy: Path) -> None:
@@ -155,10 +155,10 @@ def test_an_existing_output_needs_force(edgekit: Command, tiny_file: Path, artif
 
 
 def test_force_does_not_remove_a_folder_of_the_user_s(edgekit: Command, tiny_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny-onnx").mkdir()
-    (tmp_path / "tiny-onnx" / "thesis.txt").write_text("years of work")
+    (tmp_path / "tiny_build-onnx").mkdir()
+    (tmp_path / "tiny_build-onnx" / "thesis.txt").write_text("years of work")
     assert_error(edgekit(*export_tiny(tiny_file, tmp_path, "--force")), 2, "not an edgekit artifact", "artifacts only")
-    assert (tmp_path / "tiny-onnx" / "thesis.txt").is_file()
+    assert (tmp_path / "tiny_build-onnx" / "thesis.txt").is_file()
 
 
 def test_an_output_below_a_file_is_refused(edgekit: Command, tiny_file: Path, tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_relative_paths_work_from_any_folder(
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
     assert edgekit("export", "../tiny.py:build", "-t", "onnx", "--input-shape", SHAPE, "-o", ".").code == 0
-    assert edgekit("verify", "tiny-onnx").code == 0
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["tiny-onnx"]
+    assert edgekit("verify", "tiny_build-onnx").code == 0
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["tiny_build-onnx"]
 
 
 def test_one_target_twice_is_oneexport_tiny(edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path) -> None:
@@ -185,9 +185,9 @@ def test_what_was_made_before_a_failure_is_told(edgekit: Command, tiny_artifact:
     (tmp_path / "tiny-executorch").mkdir()
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--target", "executorch"))
     assert done.code == 2
-    assert str(tmp_path / "tiny-onnx") in done.out
+    assert str(tmp_path / "tiny_build-onnx") in done.out
     assert "tiny-executorch exists already" in done.err
-    artifact.load(tmp_path / "tiny-onnx")
+    artifact.load(tmp_path / "tiny_build-onnx")
 
 
 def test_what_a_user_s_model_prints_never_mixes_with_json(

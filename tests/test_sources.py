@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_factory_s_module_is_loaded_with_example_inputs(tiny_file: Path) -> None:
     loaded = sources.load(_factory(tiny_file))
-    assert (loaded.name, loaded.weights) == ("tiny", "module")
+    assert (loaded.name, loaded.weights) == ("tiny_build", "module")
     assert [(name, tuple(tensor.shape)) for name, tensor in loaded.inputs.items()] == [("x", _SHAPE)]
     assert not loaded.module.training
     again = sources.load(_factory(tiny_file))
@@ -231,9 +231,9 @@ def test_a_family_s_name_means_its_smallest_variant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [("lsnet_t", "lsnet_t"), ("./my nets/net.py:build", "net"), ("/abs/path/v1.2.py:f", "v1.2")]
+    ("model", "name"), [("lsnet_t", "lsnet_t"), ("./my nets/net.py:build", "net_build"), ("/abs/path/v1.2.py:f", "v1.2_f")]
 )
-def test_artifacts_carry_the_variant_s_name_or_the_file_s(model: str, name: str) -> None:
+def test_artifacts_carry_the_variant_s_name_or_the_file_s_and_the_factory_s(model: str, name: str) -> None:
     assert sources.display_name(model) == name
 
 

@@ -82,7 +82,7 @@ class Session(ABC):
     def _checked(spec: TensorSpec, inputs: Mapping[str, Array]) -> Array:
         if spec.name not in inputs:
             raise UsageError(f"input {spec.name!r} is missing", next_step=f"give an array of shape {list(spec.shape)}")
-        array = np.ascontiguousarray(inputs[spec.name])
+        array = np.asarray(inputs[spec.name], order="C")
         if tuple(array.shape) != spec.shape or array.dtype != np.dtype(spec.dtype):
             raise UsageError(
                 f"input {spec.name!r} does not fit this model",

@@ -36,7 +36,7 @@ class CoreMLSession(Session):
         self.outputs = tuple(outputs or (_spec(feature) for feature in description.output))
 
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
-        feed = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        feed = {spec.name: _outside(array) for spec, array in zip(self.inputs, arrays, strict=True)}
         found = self._model.predict(feed)
         return [np.asarray(found[spec.name], dtype=spec.dtype).reshape(spec.shape) for spec in self.outputs]
 
@@ -44,6 +44,11 @@ class CoreMLSession(Session):
         raise Unsupported(
             "Core ML chooses its own threads", next_step="compare it with runtimes on other devices by latency alone"
         )
+
+
+def _outside(array: Array) -> Array:
+    """As Core ML takes it: float32, or int32 for whole numbers and truth values; of rank 1 at least."""
+    return np.atleast_1d(array).astype(np.float32 if np.issubdtype(array.dtype, np.floating) else np.int32)
 
 
 def _spec(feature: object) -> TensorSpec:

@@ -15,26 +15,32 @@ LIBRARIES = ("torch",)
 
 
 class EagerSession(Session):
-    """An `nn.Module` in eval mode. Its outputs are flattened in `torch.utils._pytree` order."""
+    """An `nn.Module` in eval mode. Its outputs are flat, as in an artifact."""
 
     def __init__(self, module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], output_names: Sequence[str]) -> None:
         import torch
         from torch._subclasses.fake_tensor import FakeTensorMode
 
+        from edgekit import borders
+
         self.runtime = f"torch {torch.__version__} eager"
         self._module = module.eval()
-        self._example = tuple(inputs.values())
-        self.inputs = tuple(_spec(name, tensor) for name, tensor in inputs.items())
-        with FakeTensorMode(allow_non_fake_inputs=True):  # shapes alone: the first real run is the caller's
-            outputs = self._forward(list(inputs.values()))
+        by_place, by_name, order = borders.arguments(module, dict(inputs))
+        self._keywords = list(by_name)
+        self._example = [*by_place, *by_name.values()]
+        self.inputs = tuple(_spec(name, inputs[name]) for name in order)
+        with borders.state_kept(module), FakeTensorMode(allow_non_fake_inputs=True):  # shapes alone: the caller runs it first
+            outputs = self._forward(self._example)
         self.outputs = tuple(_spec(name, tensor) for name, tensor in zip(output_names, outputs, strict=True))
 
     def _forward(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         import torch
-        from torch.utils import _pytree as pytree
 
+        from edgekit import borders
+
+        places = len(tensors) - len(self._keywords)
         with torch.inference_mode():
-            return list(pytree.tree_leaves(self._module(*tensors)))
+            return borders.leaves(self._module(*tensors[:places], **dict(zip(self._keywords, tensors[places:], strict=True))))
 
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
         import torch
@@ -46,7 +52,7 @@ class EagerSession(Session):
         """Multiply-adds of one run. Counted by running once more, so not while timing."""
         from edgekit.program import count_macs
 
-        return count_macs(lambda: self._forward(list(self._example)))
+        return count_macs(lambda: self._forward(self._example))
 
     @property
     def weight_bytes(self) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError
 from edgekit.profiles import RuntimeProfile
 
 if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+
     from edgekit.program import Program
 
 PRECISIONS = ("fp16", "fp32")
@@ -17,22 +20,28 @@ REQUIRES = ("torch", "coremltools")
 
 
 def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Path]:
-    """Write `model.mlpackage`; inputs and outputs stay float32 whatever it computes in.
+    """Write `model.mlpackage`. Whatever it computes in, its inputs and outputs are float32, or int32 for whole numbers and
+    truth values, and of rank 1 at least: what Core ML passes between an app and a model.
 
     Raises ConversionError, naming the operator and its line, for tensors of more axes than Core ML takes.
     """
     import coremltools
-    import numpy as np
 
     forward = program.functions["forward"]
+    exported, inputs = _with_borders(program.export(), list(forward.example_inputs.values()))
+    outputs = [node.meta["val"] for node in exported.graph.output_node().args[0]]
     compute = coremltools.precision.FLOAT16 if program.precision == "fp16" else coremltools.precision.FLOAT32
     try:
         model = coremltools.convert(
-            program.export().run_decompositions({}),
+            exported.run_decompositions({}),
             inputs=[
-                coremltools.TensorType(name=name, shape=tuple(tensor.shape)) for name, tensor in forward.example_inputs.items()
+                coremltools.TensorType(name=name, shape=tuple(tensor.shape), dtype=_dtype(tensor))
+                for name, tensor in zip(forward.example_inputs, inputs, strict=True)
             ],
-            outputs=[coremltools.TensorType(name=name, dtype=np.float32) for name in forward.output_names],
+            outputs=[
+                coremltools.TensorType(name=name, dtype=_dtype(tensor))
+                for name, tensor in zip(forward.output_names, outputs, strict=True)
+            ],
             convert_to="mlprogram",
             minimum_deployment_target=coremltools.target[profile.minimum_os or "iOS17"],
             compute_precision=compute,
@@ -61,3 +70,51 @@ def _too_many_axes(program: Program, profile: RuntimeProfile, error: ValueError)
         cause=" ".join([*reasons[:1], *([f"(at {' '.join(at[:2])})"] if at else [])]) or str(error),
         next_step="write that line with fewer axes at once" if left else "let the pass limit_rank run (leave --passes out)",
     )
+
+
+def _dtype(tensor: torch.Tensor) -> Any:
+    import numpy as np
+
+    return np.float32 if tensor.is_floating_point() else np.int32
+
+
+def _with_borders(exported: ExportedProgram, inputs: list[torch.Tensor]) -> tuple[ExportedProgram, list[torch.Tensor]]:
+    """The program, and inputs for it, with tensors at its borders that Core ML has there: truth values as numbers, numbers
+    of rank 0 as rank 1, and a copy of what is an input or another output too."""
+    import torch
+
+    inner = exported.module(check_guards=False)
+
+    class Bordered(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs = self.inner(*(_inside(tensor, like) for tensor, like in zip(given, inputs, strict=True)))
+            # The converter removes plain copies.
+            copied = (torch.maximum(o, o) if place in passed else o for place, o in enumerate(map(_outside, outputs)))
+            return tuple(copied)
+
+    made = exported.graph.output_node().args[0]
+    passed = [place for place, node in enumerate(made) if node.op == "placeholder" or node in made[:place]]
+    tensors = [*inputs, *(node.meta["val"] for node in made)]
+    if not passed and all(tensor.dim() and tensor.dtype != torch.bool for tensor in tensors):
+        return exported, inputs
+    outside = [_outside(tensor) for tensor in inputs]
+    with torch.no_grad():
+        return torch.export.export(Bordered(), tuple(outside)), outside
+
+
+def _outside(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    numbers = tensor.to(torch.int32) if tensor.dtype == torch.bool else tensor
+    return numbers if numbers.dim() else numbers.reshape(1)
+
+
+def _inside(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    truth = tensor != 0 if like.dtype == torch.bool else tensor
+    return truth if like.dim() else truth.squeeze(0)
