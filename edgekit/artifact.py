@@ -45,6 +45,8 @@ class Tensor(Frozen):
     name: str
     shape: tuple[int, ...]
     dtype: str
+    max_shape: tuple[int, ...] | None = None
+    """Its shape in the largest batch, where the batch is dynamic: `shape` is then that of the example."""
     preprocessing: Preprocessing | None = None
 
 

@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from inspect import Parameter
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
@@ -89,6 +90,34 @@ def call(module: torch.nn.Module, inputs: Tensors) -> object:
     positional, named, _ = arguments(module, {name: tensor.clone() for name, tensor in inputs.items()})
     with torch.no_grad():
         return module(*positional, **named)
+
+
+def by_parameter(module: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any], given: list[Any]) -> dict[str, Any]:
+    """What is `given` for each argument, in order, by the parameters of forward: in a tuple for those without a name."""
+    places = len(positional)
+    keywords = dict(zip(named, given[places:], strict=True))
+    return dict(inspect.signature(module.forward).bind(*given[:places], **keywords).arguments)
+
+
+def batched(inputs: Tensors) -> list[str]:
+    """The inputs that share the batch: those as long along their first axis as the first input is. Raises ModelError when that
+    has no axes."""
+    first = next(iter(inputs.values()))
+    if first.dim() == 0:
+        raise ModelError(
+            "the batch cannot be told",
+            cause=f"the first input, {next(iter(inputs))}, has no axes",
+            next_step="let forward take the input that has the batch first",
+        )
+    return [name for name, tensor in inputs.items() if tensor.dim() and tensor.shape[0] == first.shape[0]]
+
+
+def with_batch(inputs: Tensors, size: int) -> Tensors:
+    """The inputs in a batch of `size`: their own entries, in turn."""
+    shared = batched(inputs)
+    return {
+        name: tensor[torch.arange(size) % len(tensor)].clone() if name in shared else tensor for name, tensor in inputs.items()
+    }
 
 
 def leaves(result: object) -> list[torch.Tensor]:

@@ -98,6 +98,7 @@ def export(
     input_shape: Annotated[
         list[str] | None, typer.Option(help="Shape of an input of a file.py:factory, as 1,3,224,224; repeatable.")
     ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Let the artifact take any batch from 1 to this one.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; the target's usual one if left out.")] = None,
     passes: Annotated[
         str | None,
@@ -126,6 +127,7 @@ def export(
         "weights": weights,
         "input_size": input_size,
         "input_shapes": _shapes(input_shape),
+        "max_batch": max_batch,
         "precision": precision,
         "passes": None if passes is None else tuple(name.strip() for name in passes.split(",") if name.strip()),
         "approximations": tuple(approximate) if approximate else None,

@@ -114,12 +114,9 @@ def prove(
     """
     reference = model_file.parent / artifact.REFERENCE
     write_reference(module, forward, reference, approximated)
-    from edgekit.program import specs
-
-    names = specs(forward.example_inputs), specs(forward.run(forward.example_inputs))
     try:
         runtime, outputs = worker.call(
-            "edgekit.parity:outputs_of", model_file, *names, reference, stage=f"running the {recipe.target} artifact"
+            "edgekit.parity:outputs_of", model_file, *forward.border(), reference, stage=f"running the {recipe.target} artifact"
         )
     except Unsupported as error:
         return _judged(None, reference, [], recipe, error.what)
@@ -190,7 +187,7 @@ def write_reference(module: torch.nn.Module, forward: Function, path: Path, appr
     from edgekit import borders
 
     arrays: dict[str, Array] = {}
-    for index, inputs in enumerate(_reference_inputs(forward.example_inputs)):
+    for index, inputs in enumerate(_reference_inputs(forward.example_inputs, forward.max_batch)):
         for name, leaf in zip(forward.output_names, borders.leaves(borders.call(module, inputs)), strict=True):
             if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
                 raise ModelError(
@@ -228,10 +225,12 @@ def _arrays(path: Path) -> dict[str, list[Outputs]]:
     return found
 
 
-def _reference_inputs(example: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+def _reference_inputs(example: Mapping[str, torch.Tensor], max_batch: int | None) -> list[dict[str, torch.Tensor]]:
     """The example itself, then, at its mean and spread, other noise, a smooth image and a faint one; whole numbers (token
-    ids, masks) are the example's own in another order, so that they stay legal."""
+    ids, masks) are the example's own in another order, so that they stay legal. Where the batch is dynamic, the others are batches of 1, 2 and 5 (or the largest)."""
     import torch
+
+    from edgekit import borders
 
     random = torch.Generator().manual_seed(1)
 
@@ -244,5 +243,6 @@ def _reference_inputs(example: Mapping[str, torch.Tensor]) -> list[dict[str, tor
         spread = tensor.std() if tensor.numel() > 1 else tensor.abs().sum()
         return tensor.mean() + spread * noise * (0.1 if kind == 3 else 1.0)
 
-    others = [{name: varied(t, kind) for name, t in example.items()} for kind in range(1, _REFERENCE_COUNT)]
+    batches = [dict(example) if max_batch is None else borders.with_batch(dict(example), min(n, max_batch)) for n in (1, 2, 5)]
+    others = [{name: varied(t, kind) for name, t in batch.items()} for kind, batch in enumerate(batches, 1)]
     return [dict(example), *others]

@@ -10,7 +10,7 @@ import copy
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,8 @@ def export(
     target = targets.find(recipe.target)
     device = profiles.load(recipe.device or target.DEVICE)
     profile = profiles.for_target(device, recipe.target)
+    if recipe.max_batch is not None:
+        profiles.require_dynamic_batch(device, recipe.target)
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
     order = passes.order_of(recipe.passes, recipe.approximations)
     artifact.check_output(directory, force=force)
@@ -75,7 +77,7 @@ def export(
         with stage("model"):
             model = model or sources.load(recipe)
         with stage("capture"):
-            program = capture(model.module, model.inputs, model.output_names)
+            program = capture(model.module, model.inputs, model.output_names, recipe.max_batch)
             program.precision = recipe.precision or "fp32"
         key = cache.key(recipe, device, identity or program.fingerprint())
         if use_cache and (found := cache.find(key)):
@@ -159,7 +161,7 @@ def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Seq
 
     double = copy.deepcopy(model.module).double()
     inputs = {name: t.double() if t.is_floating_point() else t for name, t in model.inputs.items()}
-    passes.run(capture(double, inputs, model.output_names), profile, order, check=True)
+    passes.run(capture(double, inputs, model.output_names, recipe.max_batch), profile, order, check=True)
     return "every pass is exact in float64, so the converter or its runtime differs"
 
 
@@ -173,14 +175,7 @@ def _manifest(
     proof: ParityRecord,
     stages: Stages,
 ) -> Manifest:
-    from edgekit.program import specs
-
-    forward = program.functions["forward"]
-    outputs = forward.run(forward.example_inputs)
-    inputs = [
-        artifact.Tensor(name=s.name, shape=s.shape, dtype=s.dtype, preprocessing=model.preprocessing)
-        for s in specs(forward.example_inputs)
-    ]
+    inputs, outputs = program.functions["forward"].border()
     return Manifest(
         model=artifact.Model(
             name=model.name,
@@ -194,8 +189,8 @@ def _manifest(
         ),
         target=recipe.target,
         precision=program.precision,
-        inputs=tuple(inputs),
-        outputs=tuple(artifact.Tensor(name=s.name, shape=s.shape, dtype=s.dtype) for s in specs(outputs)),
+        inputs=tuple(artifact.Tensor(**asdict(spec), preprocessing=model.preprocessing) for spec in inputs),
+        outputs=tuple(artifact.Tensor(**asdict(spec)) for spec in outputs),
         files=artifact.list_files(files[0].parent, files),
         device=device.model_dump(mode="json"),
         passes=tuple(

@@ -105,6 +105,16 @@ def _host() -> str:
     return stem
 
 
+def require_dynamic_batch(device: DeviceProfile, target: str) -> None:
+    """Raise Unsupported where the device's runtime wants static shapes."""
+    if not device.runtimes[target].dynamic_shapes:
+        raise Unsupported(
+            f"{target} on {device.name} takes no dynamic batch",
+            cause="its device profile says that the runtime wants static shapes (dynamic_shapes)",
+            next_step="leave --max-batch out, and export once for each batch you need with example inputs of that batch",
+        )
+
+
 def for_target(device: DeviceProfile, target: str) -> RuntimeProfile:
     """What `device` accepts of `target`. Raises Unsupported when the device has no runtime for it."""
     if target not in device.runtimes:

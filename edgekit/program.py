@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.graph import CodeGen
 from torch.utils import _pytree as pytree
 
@@ -37,6 +38,8 @@ class Function:
     graph_module: GraphModule
     example_inputs: Tensors
     output_names: tuple[str, ...]
+    max_batch: int | None = None
+    """The graph takes any batch from 1 to this one; None when it takes that of the example inputs alone."""
     exported: ExportedProgram | None = None
     """The graph in the form lowering takes; None while it may still be rewritten."""
 
@@ -45,6 +48,17 @@ class Function:
         with torch.no_grad(), borders.state_kept(self.graph_module) if self._writes else contextlib.nullcontext():
             outputs = [output.clone() for output in self.graph_module(*(tensor.clone() for tensor in inputs.values()))]
         return dict(zip(self.output_names, outputs, strict=True))
+
+    def border(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """What goes in and comes out."""
+        outputs = self.run(self.example_inputs)
+        nodes = [*self.graph_module.graph.find_nodes(op="placeholder"), *self.graph_module.graph.output_node().args[0]]
+        largest = [_shape_in(node.meta["val"], self.max_batch) if self.max_batch else None for node in nodes]
+        found = [
+            TensorSpec(spec.name, spec.shape, spec.dtype, most if most != spec.shape else None)
+            for spec, most in zip(specs({**self.example_inputs, **outputs}), largest, strict=True)
+        ]
+        return tuple(found[: len(self.example_inputs)]), tuple(found[len(self.example_inputs) :])
 
     @property
     def _writes(self) -> bool:
@@ -75,8 +89,11 @@ class Program:
         captured = self.functions[function]
         if captured.exported is None:
             _separate_constants(captured.graph_module)
+            inputs, axes = _traced(captured.example_inputs, captured.max_batch)
             with torch.no_grad():
-                captured.exported = torch.export.export(captured.graph_module, tuple(captured.example_inputs.values()))
+                captured.exported = torch.export.export(
+                    captured.graph_module, tuple(inputs.values()), dynamic_shapes=axes and tuple(axes.values())
+                )
         return captured.exported
 
     def save(self, directory: Path) -> None:
@@ -124,14 +141,20 @@ class Program:
         return count_macs(lambda: forward.run(forward.example_inputs))
 
 
-def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, ...] = ()) -> Program:
-    """The ATen graph of `module` in eval mode at the shapes of `inputs`, which go by the names of its forward's arguments.
+def capture(
+    module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, ...] = (), max_batch: int | None = None
+) -> Program:
+    """The ATen graph of `module` in eval mode at the shapes of `inputs`, which go by the names of its forward's arguments; for
+    any batch up to `max_batch` when that is given.
 
     The graph takes the inputs by position and returns a flat tuple of the outputs: their names are kept beside it. Raises
     ModelError, naming the operator and the line, for a module that `torch.export` cannot capture.
     """
     module = module.eval()
-    positional, named, order = borders.arguments(module, inputs)
+    _, _, order = borders.arguments(module, inputs)
+    inputs = {name: inputs[name] for name in order}
+    traced, axes = _traced(inputs, max_batch)
+    positional, named, _ = borders.arguments(module, traced)
     try:
         with borders.state_kept(module):
             result = borders.call(module, inputs)
@@ -144,14 +167,29 @@ def capture(module: torch.nn.Module, inputs: Tensors, output_names: tuple[str, .
     names = output_names or borders.names(result, inputs)
     try:
         with torch.no_grad(), quiet():
-            graph_module = unlifted(torch.export.export(module, positional, named))
+            shapes = axes and borders.by_parameter(module, positional, named, list(axes.values()))
+            graph_module = unlifted(torch.export.export(module, positional, named, dynamic_shapes=shapes))
     except Exception as error:
         raise ModelError(
             f"torch.export cannot capture {type(module).__name__}",
             cause=f"{_first_line(error)}{_operator(error)}{_where(error)}",
             next_step="rewrite that line without data-dependent Python control flow or untraceable operators",
         ) from error
-    return Program({"forward": Function(graph_module, {name: inputs[name] for name in order}, names)})
+    return Program({"forward": Function(graph_module, inputs, names, max_batch)})
+
+
+def _traced(inputs: Tensors, max_batch: int | None) -> tuple[Tensors, dict[str, Any] | None]:
+    """The inputs to trace with, and their dynamic axes. A batch of one would be taken for a constant."""
+    if max_batch is None:
+        return inputs, None
+    shared, batch = borders.batched(inputs), torch.export.Dim("batch", min=1, max=max_batch)
+    return borders.with_batch(inputs, 2), {name: {0: batch} if name in shared else {} for name in inputs}
+
+
+def _shape_in(tensor: torch.Tensor, batch: int) -> tuple[int, ...]:
+    """The shape of what a graph with a dynamic batch makes, in this one."""
+    sizes = (size.node.expr if isinstance(size, torch.SymInt) else size for size in tensor.shape)
+    return tuple(int(s if isinstance(s, int) else s.subs(dict.fromkeys(s.free_symbols, batch))) for s in sizes)
 
 
 def _separate_constants(graph_module: GraphModule) -> None:
@@ -177,6 +215,7 @@ def unlifted(exported: ExportedProgram) -> GraphModule:
     output.args = (tuple(leaf for leaf in pytree.tree_leaves(output.args[0]) if leaf is not None),)
     graph_module = GraphModule(graph_module, graph)  # without the hooks that check what a caller gives
     _free_of_layout(graph_module)
+    _infer_batch(graph_module)
     return graph_module
 
 
@@ -186,6 +225,23 @@ def _free_of_layout(graph_module: GraphModule) -> None:
     for view, reshape in ((aten.view.default, aten.reshape.default), (aten.view_as.default, aten.reshape_as.default)):
         for node in graph_module.graph.find_nodes(op="call_function", target=view):
             node.target = reshape
+    graph_module.recompile()
+
+
+def _infer_batch(graph_module: GraphModule) -> None:
+    """Write a reshape's one dynamic size as -1, and likewise what an expansion keeps: converters keep shapes static then."""
+    aten = torch.ops.aten
+    for node in graph_module.graph.find_nodes(op="call_function", target=aten.reshape.default):
+        if sum(isinstance(size, Node) for size in node.args[1]) == 1 and -1 not in node.args[1]:
+            node.args = (node.args[0], [-1 if isinstance(size, Node) else size for size in node.args[1]])
+    for node in graph_module.graph.find_nodes(op="call_function", target=aten.expand.default):
+        sizes, kept = list(node.args[1]), node.args[0].meta["val"].shape
+        for axis in range(-len(kept), 0):
+            made = node.meta["val"].shape[axis]
+            if isinstance(sizes[axis], Node) and isinstance(kept[axis], torch.SymInt) and kept[axis].node.expr == made.node.expr:
+                sizes[axis] = -1
+        node.args = (node.args[0], sizes)
+    graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
 
 

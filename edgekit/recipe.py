@@ -38,6 +38,8 @@ class Recipe(typed_yaml.Frozen):
     """Height and width of the input image in pixels; None takes the variant's own."""
     input_shapes: tuple[Shape, ...] = ()
     """The input shapes of a `file.py:factory` module, in the order of its forward's arguments."""
+    max_batch: Annotated[int, Field(gt=1)] | None = None
+    """The artifact takes any batch from 1 to this one; None makes it take the example's alone."""
     precision: Literal["fp32", "fp16"] | None = None
     """What the artifact computes in; None takes the target's usual one."""
     passes: tuple[str, ...] | None = None

@@ -9,6 +9,7 @@ mode the outputs must not have moved.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 import traceback
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ConversionError, EdgekitError, UnknownName, UsageError
+from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
     from edgekit.profiles import RuntimeProfile
@@ -162,7 +164,7 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
         impure = {} if getattr(rewrite, "IN_PLACE", False) else _impure(program)
         pure = {function: program.functions[function] for function in program.functions if function not in impure}
         try:
-            changes: Changes = rewrite.apply(replace(program, functions=pure), profile)
+            changes = _applied(rewrite, replace(program, functions=pure), profile)
         except EdgekitError:
             raise
         except Exception as error:
@@ -183,6 +185,30 @@ def run(program: Program, profile: RuntimeProfile, order: Sequence[str] | None =
         done.append(changes)
     _recompile(program)
     return done
+
+
+def _applied(rewrite: ModuleType, program: Program, profile: RuntimeProfile) -> Changes:
+    """What a pass does. Where a batch is dynamic it may not decide by its size: what it did is then taken back."""
+    from torch.fx.experimental.symbolic_shapes import _ShapeEnvGuardError
+
+    from edgekit.passes import _graph
+
+    symbols = [found for graph_module in program if (found := _graph.shape_symbols(graph_module))]
+    before = program.copy() if symbols else program
+    try:
+        with contextlib.ExitStack() as held:
+            if symbols:
+                held.enter_context(quiet())  # torch logs each refusal at length
+            for found in symbols:
+                held.enter_context(found.error_on_new_guards())
+            changes: Changes = rewrite.apply(program, profile)
+            return changes
+    except (_graph.DynamicSize, RuntimeError) as error:
+        if not (isinstance(error, (_graph.DynamicSize, _ShapeEnvGuardError)) or "only concrete integers" in str(error)):
+            raise
+        for name, function in program.functions.items():
+            function.graph_module = before.functions[name].graph_module
+        return Changes(refusals=[Refusal(name, f"it depends on the batch, which is dynamic: {error}") for name in program.functions])
 
 
 def _recompile(program: Program) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils import _pytree as pytree
 
 aten = torch.ops.aten
 
@@ -48,8 +51,22 @@ def value(node: Node) -> Tensor:
 
 
 def shape(node: Node) -> tuple[int, ...]:
-    """The static shape of what a node makes."""
-    return tuple(int(size) for size in value(node).shape)
+    """The shape of what a node makes. A size that follows a dynamic batch is a symbol: it equals itself and no number, and
+    where a pass takes its value the runner refuses, and takes back what the pass did."""
+    return tuple(size if isinstance(size, int) else _Symbol(size.node) for size in value(node).shape)
+
+
+class _Symbol(torch.SymInt):
+    """A symbol that is compared as it is written, where torch would decide for the batch that was traced."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, torch.SymInt) and bool(self.node.expr == other.node.expr)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.node.expr)
 
 
 def where(node: Node) -> str:
@@ -87,14 +104,36 @@ def add_call(before: Node, target: Callable[..., Any], *args: Any, **kwargs: Any
     graph = before.graph
     assert graph.owning_module is not None
     with graph.inserting_before(before):
-        node = graph.call_function(target, args, kwargs)
+        node = graph.call_function(target, *_without_symbols(before, target, args, kwargs))
     fakes = torch.fx.map_arg((args, kwargs), lambda n: n.meta["val"])
-    with _fake_mode(graph.owning_module):
+    with enable_python_dispatcher(), _fake_mode(graph.owning_module):  # its kernels keep symbols symbols
         node.meta["val"] = target(*fakes[0], **fakes[1])
     for key in ("nn_module_stack", "stack_trace", "source_fn_stack"):
         if key in before.meta:
             node.meta[key] = before.meta[key]
     return node
+
+
+class DynamicSize(Exception):  # noqa: N818  it is an answer, not an error
+    """A size that follows the batch, where only a number will do."""
+
+
+def _without_symbols(before: Node, target: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The arguments with each symbol written as a graph has it: -1 for the one that a reshape infers, else the batch read from
+    an input. Raises DynamicSize where there is neither."""
+    if target is aten.reshape.default and sum(isinstance(size, torch.SymInt) for size in args[1]) == 1:
+        return (args[0], [-1 if isinstance(size, torch.SymInt) else size for size in args[1]]), kwargs
+
+    def read(size: Any) -> Any:
+        if not isinstance(size, torch.SymInt):
+            return size
+        for node in before.graph.find_nodes(op="placeholder"):
+            for axis, given in enumerate(value(node).shape):
+                if isinstance(given, torch.SymInt) and given.node.expr == size.node.expr:
+                    return add_call(before, aten.sym_size.int, node, axis)
+        raise DynamicSize(f"{where(before)} takes a size of {size}")
+
+    return pytree.tree_map(read, (args, kwargs), is_leaf=lambda leaf: isinstance(leaf, Node))
 
 
 def replace(old: Node, new: Node) -> None:
@@ -157,6 +196,13 @@ def unsoundness(graph_module: GraphModule) -> str:
 def _is_subgraph(graph_module: GraphModule, node: Node) -> bool:
     """Whether a `get_attr` node reads the graph of a branch or loop body, an argument of `torch.cond` and its like."""
     return isinstance(operator.attrgetter(str(node.target))(graph_module), GraphModule)
+
+
+def shape_symbols(graph_module: GraphModule) -> ShapeEnv | None:
+    """Where the symbols of the graph's dynamic sizes are kept; None for a graph of static shapes."""
+    inputs = (value(node) for node in graph_module.graph.find_nodes(op="placeholder"))
+    dynamic = any(isinstance(size, torch.SymInt) for tensor in inputs for size in tensor.shape)
+    return _fake_mode(graph_module).shape_env if dynamic else None
 
 
 def _fake_mode(graph_module: GraphModule) -> FakeTensorMode:

@@ -83,6 +83,10 @@ def _reshaped(tensor: Tensor, outer: tuple[int, ...], inner: tuple[int, ...]) ->
     """`tensor`, which broadcasts to `outer`, as one that broadcasts to `inner`; None when that would store more numbers."""
     if tensor.numel() == 1:
         return tensor.reshape(())
+    if isinstance(outer[0], torch.SymInt) and outer[0] == inner[0]:
+        outer, inner = (1, *outer[1:]), (1, *inner[1:])  # a constant is the same for all of a batch
+    if any(isinstance(size, torch.SymInt) for size in (*outer, *inner)):
+        return None
     full = torch.broadcast_to(tensor, outer).reshape(inner)
     for axis in range(full.dim()):
         first = full.narrow(axis, 0, 1)

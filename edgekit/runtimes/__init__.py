@@ -33,11 +33,26 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor at a model's border: its name, its static shape and its numpy dtype name."""
+    """A tensor at a model's border: its name, its shape and its numpy dtype name."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    max_shape: tuple[int, ...] | None = None
+    """In the largest batch, where the batch is dynamic: an axis may then be as long as it is here. None: `shape` alone fits."""
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of `shape` fits."""
+        if self.max_shape is None or len(shape) != len(self.shape):
+            return shape == self.shape
+        sizes = zip(shape, self.shape, self.max_shape, strict=True)
+        return all(size == own or (own != most and 1 <= size <= most) for size, own, most in sizes)
+
+    def __str__(self) -> str:
+        if self.max_shape is None:
+            return f"{self.dtype} {list(self.shape)}"
+        sizes = (f"1 to {most}" if own != most else str(own) for own, most in zip(self.shape, self.max_shape, strict=True))
+        return f"{self.dtype} [{', '.join(sizes)}]"
 
 
 class Session(ABC):
@@ -58,6 +73,13 @@ class Session(ABC):
             raise UsageError(
                 f"this model has no input named {', '.join(unknown)}",
                 next_step=f"its inputs are {', '.join(spec.name for spec in self.inputs)}",
+            )
+        shared = {len(a): s.name for a, s in zip(arrays, self.inputs, strict=True) if s.max_shape and s.max_shape != s.shape}
+        if len(shared) > 1:
+            raise UsageError(
+                "the inputs differ in their batch",
+                cause=", ".join(f"{name} is a batch of {size}" for size, name in shared.items()),
+                next_step="give every input the same batch",
             )
         return dict(zip((spec.name for spec in self.outputs), self.execute(arrays), strict=True))
 
@@ -83,10 +105,10 @@ class Session(ABC):
         if spec.name not in inputs:
             raise UsageError(f"input {spec.name!r} is missing", next_step=f"give an array of shape {list(spec.shape)}")
         array = np.asarray(inputs[spec.name], order="C")
-        if tuple(array.shape) != spec.shape or array.dtype != np.dtype(spec.dtype):
+        if not spec.takes(array.shape) or array.dtype != np.dtype(spec.dtype):
             raise UsageError(
                 f"input {spec.name!r} does not fit this model",
-                cause=f"it is {array.dtype} {list(array.shape)}; the model takes {spec.dtype} {list(spec.shape)}",
+                cause=f"it is {array.dtype} {list(array.shape)}; the model takes {spec}",
                 next_step="preprocess it as the artifact's manifest says, or export for this input shape",
             )
         return array
@@ -136,4 +158,4 @@ def open(subject: str | Path) -> Session:
 
 
 def _specs(tensors: Sequence[artifact.Tensor]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors)
+    return tuple(TensorSpec(tensor.name, tensor.shape, tensor.dtype, tensor.max_shape) for tensor in tensors)

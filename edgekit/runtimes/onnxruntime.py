@@ -12,6 +12,8 @@ from edgekit.runtimes import Array, Session, TensorSpec
 SUFFIX = ".onnx"
 LIBRARIES = ("onnxruntime",)
 
+BATCH = "batch"
+"""What a dynamic batch is called in edgekit's own files."""
 _NUMPY_NAMES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -25,9 +27,16 @@ _NUMPY_NAMES = {
 
 
 class OnnxRuntimeSession(Session):
-    """One `InferenceSession`, rebuilt when the thread count changes (it is fixed at creation)."""
+    """One `InferenceSession`, rebuilt when the thread count changes (it is fixed at creation). Without a manifest a dynamic
+    batch is 1."""
 
-    def __init__(self, model_file: Path, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model_file: Path,
+        inputs: Sequence[TensorSpec] | None,
+        outputs: Sequence[TensorSpec] | None,
+        threads: int | None = None,
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -47,8 +56,8 @@ class OnnxRuntimeSession(Session):
             ) from error
         self._session, self._model_file = session, model_file
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
-        self.inputs = tuple(_spec(tensor, model_file) for tensor in session.get_inputs())
-        self.outputs = tuple(_spec(tensor, model_file) for tensor in session.get_outputs())
+        self.inputs = tuple(inputs or (_spec(tensor, model_file) for tensor in session.get_inputs()))
+        self.outputs = tuple(outputs or (_spec(tensor, model_file) for tensor in session.get_outputs()))
         self._output_names = [spec.name for spec in self.outputs]
 
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
@@ -57,19 +66,20 @@ class OnnxRuntimeSession(Session):
 
     def set_threads(self, count: int) -> None:
         del self._session  # first, or memory would hold the model twice
-        self.__init__(self._model_file, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
+        self.__init__(self._model_file, self.inputs, self.outputs, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
 
 
 def _spec(tensor: Any, model_file: Path) -> TensorSpec:
-    if tensor.type not in _NUMPY_NAMES or not all(isinstance(size, int) for size in tensor.shape):
+    shape = tuple(1 if axis == 0 and size == BATCH else size for axis, size in enumerate(tensor.shape))
+    if tensor.type not in _NUMPY_NAMES or not all(isinstance(size, int) for size in shape):
         raise Unsupported(
             f"{model_file}: {tensor.name!r} is a {tensor.type} of shape {list(tensor.shape)}",
             cause="edgekit runs tensors of numbers with static shapes",
             next_step="export the model with a fixed shape for every input",
         )
-    return TensorSpec(tensor.name, tuple(tensor.shape), _NUMPY_NAMES[tensor.type])
+    return TensorSpec(tensor.name, shape, _NUMPY_NAMES[tensor.type])
 
 
 def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
-    """The session of an ONNX file; names and shapes come from the file itself."""
-    return OnnxRuntimeSession(model_file)
+    """The session of an ONNX file; names and shapes come from the file itself when there is no manifest."""
+    return OnnxRuntimeSession(model_file, inputs, outputs)

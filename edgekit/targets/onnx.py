@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from edgekit.errors import ConversionError
 from edgekit.profiles import RuntimeProfile
 
 if TYPE_CHECKING:
+    import onnx
+
     from edgekit.program import Program
 
 PRECISIONS = ("fp32",)
@@ -37,7 +40,17 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     if not same:
         raise ConversionError("onnxsim changed what the model computes", next_step="report the model")
     simplified.producer_name = "edgekit"
+    for symbol in map(str, program.export().range_constraints):
+        _call_batch(simplified.graph, symbol)
     onnx.checker.check_model(simplified, full_check=True)
     path = directory / "model.onnx"
     onnx.save(simplified, str(path))
     return [path]
+
+
+def _call_batch(graph: onnx.GraphProto, symbol: str) -> None:
+    """Write `batch` for `symbol` in the shapes that the graph states."""
+    for tensor in (*graph.input, *graph.output, *graph.value_info):
+        for size in tensor.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(rf"\b{symbol}\b", "batch", size.dim_param)
