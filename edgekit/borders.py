@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from inspect import Parameter
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch.utils import _pytree as pytree
@@ -92,34 +93,6 @@ def call(module: torch.nn.Module, inputs: Tensors) -> object:
         return module(*positional, **named)
 
 
-def by_parameter(module: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any], given: list[Any]) -> dict[str, Any]:
-    """What is `given` for each argument, in order, by the parameters of forward: in a tuple for those without a name."""
-    places = len(positional)
-    keywords = dict(zip(named, given[places:], strict=True))
-    return dict(inspect.signature(module.forward).bind(*given[:places], **keywords).arguments)
-
-
-def batched(inputs: Tensors) -> list[str]:
-    """The inputs that share the batch: those as long along their first axis as the first input is. Raises ModelError when that
-    has no axes."""
-    first = next(iter(inputs.values()))
-    if first.dim() == 0:
-        raise ModelError(
-            "the batch cannot be told",
-            cause=f"the first input, {next(iter(inputs))}, has no axes",
-            next_step="let forward take the input that has the batch first",
-        )
-    return [name for name, tensor in inputs.items() if tensor.dim() and tensor.shape[0] == first.shape[0]]
-
-
-def with_batch(inputs: Tensors, size: int) -> Tensors:
-    """The inputs in a batch of `size`: their own entries, in turn."""
-    shared = batched(inputs)
-    return {
-        name: tensor[torch.arange(size) % len(tensor)].clone() if name in shared else tensor for name, tensor in inputs.items()
-    }
-
-
 def leaves(result: object) -> list[torch.Tensor]:
     """The tensors in what a module returned, in order; a None among them is left out."""
     return [leaf for _, leaf in _with_paths(result)]
@@ -200,3 +173,10 @@ def in_eval_mode(module: torch.nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def user_line(frames: Sequence[traceback.FrameSummary]) -> str:
+    """The innermost line of the user's among `frames`, outside torch and edgekit, in brackets; empty when there is none."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    found = [f for f in frames if not f.filename.startswith((*ours, "<"))]
+    return f" (at {found[-1].filename}:{found[-1].lineno}: {found[-1].line})" if found else ""

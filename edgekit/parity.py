@@ -187,18 +187,19 @@ def write_reference(module: torch.nn.Module, forward: Function, path: Path, appr
     from edgekit import borders
 
     arrays: dict[str, Array] = {}
-    for index, inputs in enumerate(_reference_inputs(forward.example_inputs, forward.max_batch)):
-        for name, leaf in zip(forward.output_names, borders.leaves(borders.call(module, inputs)), strict=True):
-            if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
-                raise ModelError(
-                    f"the PyTorch model's output {name} holds NaN or infinity",
-                    cause="on a sample input, before any conversion",
-                    next_step="check its weights: parity needs a finite reference",
-                )
-            arrays[f"outputs/{index}/{name}"] = leaf.numpy(force=True).copy()
-        arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
-        if approximated is not None:
-            arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
+    with borders.state_kept(module):
+        for index, inputs in enumerate(_reference_inputs(forward.example_inputs, forward.max_batch)):
+            for name, leaf in zip(forward.output_names, borders.leaves(borders.call(module, inputs)), strict=True):
+                if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
+                    raise ModelError(
+                        f"the PyTorch model's output {name} holds NaN or infinity",
+                        cause="on a sample input, before any conversion",
+                        next_step="check its weights: parity needs a finite reference",
+                    )
+                arrays[f"outputs/{index}/{name}"] = leaf.numpy(force=True).copy()
+            arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
+            if approximated is not None:
+                arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
 
 
@@ -227,10 +228,11 @@ def _arrays(path: Path) -> dict[str, list[Outputs]]:
 
 def _reference_inputs(example: Mapping[str, torch.Tensor], max_batch: int | None) -> list[dict[str, torch.Tensor]]:
     """The example itself, then, at its mean and spread, other noise, a smooth image and a faint one; whole numbers (token
-    ids, masks) are the example's own in another order, so that they stay legal. Where the batch is dynamic, the others are batches of 1, 2 and 5 (or the largest)."""
+    ids, masks) are the example's own in another order, so that they stay legal. Where the batch is
+    dynamic, the others are batches of 1, 2 and 5, or of the largest where that is smaller."""
     import torch
 
-    from edgekit import borders
+    from edgekit import batch
 
     random = torch.Generator().manual_seed(1)
 
@@ -243,6 +245,6 @@ def _reference_inputs(example: Mapping[str, torch.Tensor], max_batch: int | None
         spread = tensor.std() if tensor.numel() > 1 else tensor.abs().sum()
         return tensor.mean() + spread * noise * (0.1 if kind == 3 else 1.0)
 
-    batches = [dict(example) if max_batch is None else borders.with_batch(dict(example), min(n, max_batch)) for n in (1, 2, 5)]
-    others = [{name: varied(t, kind) for name, t in batch.items()} for kind, batch in enumerate(batches, 1)]
+    batches = [batch.of_size(dict(example), min(n, max_batch)) if max_batch else dict(example) for n in (1, 2, 5)]
+    others = [{name: varied(t, kind) for name, t in inputs.items()} for kind, inputs in enumerate(batches, 1)]
     return [dict(example), *others]

@@ -91,7 +91,7 @@ def export(
             files = _lowered(worker, saved, recipe.target, profile, work)
         with stage("verify"):
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
-            parity.require(proof, lambda: _exactness_of_passes(model, profile, order))
+            parity.require(proof, lambda: _exactness_of_passes(model, profile, order, recipe.max_batch))
         with stage("write"):
             built = files[0].parent
             artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, files, proof, stage))
@@ -154,14 +154,14 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     return copied.functions["forward"]
 
 
-def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Sequence[str]) -> str:
+def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Sequence[str], max_batch: int | None) -> str:
     """Run the passes once more, in float64 and checked one by one: raises ConversionError naming the one that is not
     exact, or says that all are."""
     from edgekit.program import capture
 
     double = copy.deepcopy(model.module).double()
     inputs = {name: t.double() if t.is_floating_point() else t for name, t in model.inputs.items()}
-    passes.run(capture(double, inputs, model.output_names, recipe.max_batch), profile, order, check=True)
+    passes.run(capture(double, inputs, model.output_names, max_batch), profile, order, check=True)
     return "every pass is exact in float64, so the converter or its runtime differs"
 
 

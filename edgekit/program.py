@@ -16,15 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.fx.graph import CodeGen
 from torch.utils import _pytree as pytree
 
-from edgekit import borders
+from edgekit import batch, borders
 from edgekit.borders import Tensors
 from edgekit.errors import ConversionError, ModelError
 from edgekit.quiet import quiet
@@ -38,10 +37,10 @@ class Function:
     graph_module: GraphModule
     example_inputs: Tensors
     output_names: tuple[str, ...]
-    max_batch: int | None = None
-    """The graph takes any batch from 1 to this one; None when it takes that of the example inputs alone."""
     exported: ExportedProgram | None = None
     """The graph in the form lowering takes; None while it may still be rewritten."""
+    max_batch: int | None = None
+    """The graph takes any batch from 1 to this one; None when it takes that of the example inputs alone."""
 
     def run(self, inputs: Tensors) -> Tensors:
         """The graph's outputs by name; `inputs`, and what the graph holds, stay as they are even where it writes to them."""
@@ -49,11 +48,18 @@ class Function:
             outputs = [output.clone() for output in self.graph_module(*(tensor.clone() for tensor in inputs.values()))]
         return dict(zip(self.output_names, outputs, strict=True))
 
+    def traced(self) -> tuple[Tensors, dict[str, batch.Axes] | None]:
+        """The inputs to trace the graph with, and their dynamic axes."""
+        if self.max_batch is None:
+            return self.example_inputs, None
+        return batch.of_size(self.example_inputs, batch.TRACED), batch.axes(self.example_inputs, self.max_batch)
+
     def border(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """What goes in and comes out."""
         outputs = self.run(self.example_inputs)
-        nodes = [*self.graph_module.graph.find_nodes(op="placeholder"), *self.graph_module.graph.output_node().args[0]]
-        largest = [_shape_in(node.meta["val"], self.max_batch) if self.max_batch else None for node in nodes]
+        graph = self.graph_module.graph
+        nodes = [*graph.find_nodes(op="placeholder"), *pytree.tree_leaves(graph.output_node().args)]
+        largest = [batch.shape_in(node.meta["val"], self.max_batch) if self.max_batch else None for node in nodes]
         found = [
             TensorSpec(spec.name, spec.shape, spec.dtype, most if most != spec.shape else None)
             for spec, most in zip(specs({**self.example_inputs, **outputs}), largest, strict=True)
@@ -89,7 +95,7 @@ class Program:
         captured = self.functions[function]
         if captured.exported is None:
             _separate_constants(captured.graph_module)
-            inputs, axes = _traced(captured.example_inputs, captured.max_batch)
+            inputs, axes = captured.traced()
             with torch.no_grad():
                 captured.exported = torch.export.export(
                     captured.graph_module, tuple(inputs.values()), dynamic_shapes=axes and tuple(axes.values())
@@ -153,7 +159,7 @@ def capture(
     module = module.eval()
     _, _, order = borders.arguments(module, inputs)
     inputs = {name: inputs[name] for name in order}
-    traced, axes = _traced(inputs, max_batch)
+    traced = batch.of_size(inputs, batch.TRACED) if max_batch else inputs
     positional, named, _ = borders.arguments(module, traced)
     try:
         with borders.state_kept(module):
@@ -161,35 +167,24 @@ def capture(
     except Exception as error:
         raise ModelError(
             f"{type(module).__name__} does not run on inputs of {_shapes(inputs)}",
-            cause=f"{type(error).__name__}: {_first_line(error)}{_where(error)}",
+            cause=f"{type(error).__name__}: {_first_line(error)}{borders.user_line(traceback.extract_tb(error.__traceback__))}",
             next_step="check the input shapes against the module's forward",
         ) from error
     names = output_names or borders.names(result, inputs)
     try:
         with torch.no_grad(), quiet():
-            shapes = axes and borders.by_parameter(module, positional, named, list(axes.values()))
-            graph_module = unlifted(torch.export.export(module, positional, named, dynamic_shapes=shapes))
+            shapes = batch.axes_by_parameter(module, positional, named, max_batch) if max_batch else None
+            with batch.followed(module) if max_batch else contextlib.nullcontext():
+                graph_module = unlifted(torch.export.export(module, positional, named, dynamic_shapes=shapes))
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"torch.export cannot capture {type(module).__name__}",
-            cause=f"{_first_line(error)}{_operator(error)}{_where(error)}",
+            cause=f"{_first_line(error)}{_operator(error)}{borders.user_line(traceback.extract_tb(error.__traceback__))}",
             next_step="rewrite that line without data-dependent Python control flow or untraceable operators",
         ) from error
-    return Program({"forward": Function(graph_module, inputs, names, max_batch)})
-
-
-def _traced(inputs: Tensors, max_batch: int | None) -> tuple[Tensors, dict[str, Any] | None]:
-    """The inputs to trace with, and their dynamic axes. A batch of one would be taken for a constant."""
-    if max_batch is None:
-        return inputs, None
-    shared, batch = borders.batched(inputs), torch.export.Dim("batch", min=1, max=max_batch)
-    return borders.with_batch(inputs, 2), {name: {0: batch} if name in shared else {} for name in inputs}
-
-
-def _shape_in(tensor: torch.Tensor, batch: int) -> tuple[int, ...]:
-    """The shape of what a graph with a dynamic batch makes, in this one."""
-    sizes = (size.node.expr if isinstance(size, torch.SymInt) else size for size in tensor.shape)
-    return tuple(int(s if isinstance(s, int) else s.subs(dict.fromkeys(s.free_symbols, batch))) for s in sizes)
+    return Program({"forward": Function(graph_module, inputs, names, max_batch=max_batch)})
 
 
 def _separate_constants(graph_module: GraphModule) -> None:
@@ -215,7 +210,7 @@ def unlifted(exported: ExportedProgram) -> GraphModule:
     output.args = (tuple(leaf for leaf in pytree.tree_leaves(output.args[0]) if leaf is not None),)
     graph_module = GraphModule(graph_module, graph)  # without the hooks that check what a caller gives
     _free_of_layout(graph_module)
-    _infer_batch(graph_module)
+    batch.write_inferred(graph_module)
     return graph_module
 
 
@@ -225,23 +220,6 @@ def _free_of_layout(graph_module: GraphModule) -> None:
     for view, reshape in ((aten.view.default, aten.reshape.default), (aten.view_as.default, aten.reshape_as.default)):
         for node in graph_module.graph.find_nodes(op="call_function", target=view):
             node.target = reshape
-    graph_module.recompile()
-
-
-def _infer_batch(graph_module: GraphModule) -> None:
-    """Write a reshape's one dynamic size as -1, and likewise what an expansion keeps: converters keep shapes static then."""
-    aten = torch.ops.aten
-    for node in graph_module.graph.find_nodes(op="call_function", target=aten.reshape.default):
-        if sum(isinstance(size, Node) for size in node.args[1]) == 1 and -1 not in node.args[1]:
-            node.args = (node.args[0], [-1 if isinstance(size, Node) else size for size in node.args[1]])
-    for node in graph_module.graph.find_nodes(op="call_function", target=aten.expand.default):
-        sizes, kept = list(node.args[1]), node.args[0].meta["val"].shape
-        for axis in range(-len(kept), 0):
-            made = node.meta["val"].shape[axis]
-            if isinstance(sizes[axis], Node) and isinstance(kept[axis], torch.SymInt) and kept[axis].node.expr == made.node.expr:
-                sizes[axis] = -1
-        node.args = (node.args[0], sizes)
-    graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
 
 
@@ -303,10 +281,3 @@ def _operator(error: BaseException) -> str:
                 return f", at operator {value}"
     traced = re.findall(r"torch\.ops\.([\w.]+)\(", "".join(getattr(error, "__notes__", ())))
     return f", at operator {traced[-1]}" if traced else ""
-
-
-def _where(error: BaseException) -> str:
-    """The user's line that led to `error`: the innermost frame outside torch and edgekit."""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*ours, "<"))]
-    return f" (at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""

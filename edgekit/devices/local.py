@@ -49,7 +49,7 @@ class _Trial:
 
     def __init__(self, subject: Subject, worker: Worker, *, threads: int, core: int | None) -> None:
         self._worker, self._core = worker, core
-        self.opened = _Opened(**worker.ask("open", subject=subject.opens, threads=threads, core=core))
+        self.opened = _Opened(**worker.ask("open", subject=subject.opens, threads=threads, core=core, shapes=subject.shapes))
         self._warm_up: dict[str, Any] = worker.ask("warm_up")
         self._blocks: list[dict[str, Any]] = []
 

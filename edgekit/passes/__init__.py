@@ -208,7 +208,9 @@ def _applied(rewrite: ModuleType, program: Program, profile: RuntimeProfile) -> 
             raise
         for name, function in program.functions.items():
             function.graph_module = before.functions[name].graph_module
-        return Changes(refusals=[Refusal(name, f"it depends on the batch, which is dynamic: {error}") for name in program.functions])
+        return Changes(
+            refusals=[Refusal(name, f"it depends on the batch, which is dynamic: {error}") for name in program.functions]
+        )
 
 
 def _recompile(program: Program) -> None:

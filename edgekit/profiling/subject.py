@@ -18,6 +18,8 @@ class Subject:
     sha256: str | None = None
     model_bytes: int | None = None
     macs: int | None = None
+    shapes: tuple[tuple[int, ...], ...] | None = None
+    """Of the inputs to measure with, as the artifact's manifest says: its file may take more than those."""
     precision: str | None = None
     """As the artifact's manifest says; None when unknown."""
 
@@ -36,6 +38,7 @@ def describe(subject: str | Path) -> Subject:
             sha256=loaded.sha256,
             model_bytes=loaded.size_bytes,
             macs=manifest.model.macs,
+            shapes=tuple(tensor.shape for tensor in manifest.inputs),
             precision=manifest.precision,
         )
     if path.is_file():
