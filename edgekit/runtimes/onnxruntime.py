@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from edgekit.runtimes import Array, Session, TensorSpec
 SUFFIX = ".onnx"
 LIBRARIES = ("onnxruntime",)
 
-BATCH = "batch"
-"""What a dynamic batch is called in edgekit's own files."""
+_BATCH = re.compile(r"(?:(\d+)\*)?batch")
+"""How edgekit's own files write a size that follows a dynamic batch."""
 _NUMPY_NAMES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -70,7 +71,7 @@ class OnnxRuntimeSession(Session):
 
 
 def _spec(tensor: Any, model_file: Path) -> TensorSpec:
-    shape = tuple(1 if axis == 0 and size == BATCH else size for axis, size in enumerate(tensor.shape))
+    shape = tuple(int(found[1] or 1) if (found := _BATCH.fullmatch(str(size))) else size for size in tensor.shape)
     if tensor.type not in _NUMPY_NAMES or not all(isinstance(size, int) for size in shape):
         raise Unsupported(
             f"{model_file}: {tensor.name!r} is a {tensor.type} of shape {list(tensor.shape)}",

@@ -83,7 +83,7 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [(onnx.TensorProto.FLOAT, ["batch", 3]), (onnx.TensorProto.FLOAT, [None]), (onnx.TensorProto.STRING, [2])],
+    [(onnx.TensorProto.FLOAT, ["rows", 3]), (onnx.TensorProto.FLOAT, [None]), (onnx.TensorProto.STRING, [2])],
 )
 def test_dynamic_shapes_and_strings_are_told_as_what_they_are(tmp_path: Path, kind: int, shape: list[object]) -> None:
     border = [onnx.helper.make_tensor_value_info(name, kind, shape) for name in ("x", "y")]
