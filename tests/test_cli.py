@@ -182,11 +182,11 @@ def test_one_target_twice_is_oneexport_tiny(edgekit: Command, tiny_artifact: Pat
 
 
 def test_what_was_made_before_a_failure_is_told(edgekit: Command, tiny_artifact: Path, tiny_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny-executorch").mkdir()
+    (tmp_path / "tiny_build-executorch").mkdir()
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--target", "executorch"))
     assert done.code == 2
     assert str(tmp_path / "tiny_build-onnx") in done.out
-    assert "tiny-executorch exists already" in done.err
+    assert "tiny_build-executorch exists already" in done.err
     artifact.load(tmp_path / "tiny_build-onnx")
 
 

@@ -66,14 +66,14 @@ def test_a_dynamic_input_shape_is_refused(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "dynamic",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 3])],
     )
     path = tmp_path / "dynamic.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     with Worker("dynamic", threads=1) as worker, pytest.raises(Unsupported) as caught:
         worker.ask("open", subject=str(path), threads=1, core=None)
-    assert "'x' is a tensor(float) of shape ['batch', 3]" in caught.value.what
+    assert "'x' is a tensor(float) of shape ['rows', 3]" in caught.value.what
 
 
 def test_a_model_that_fails_when_run_is_named_with_the_runtimes_last_words(tmp_path: Path) -> None:

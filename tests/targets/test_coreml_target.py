@@ -92,7 +92,7 @@ def test_what_stays_above_five_axes_is_named_with_its_line(tmp_path: Path) -> No
     error = raised.value
     assert error.what == "Core ML takes no tensor of more than 5 axes"
     assert "topk (inner): no form of aten.topk.default below rank 6 is known" in error.cause
-    assert "test_coreml.py" in error.cause
+    assert "test_coreml_target.py" in error.cause
     assert ".topk(1, 3)[0].flatten(1)" in error.cause
     assert error.exit_code == 1
 
