@@ -71,6 +71,8 @@ def write_inferred(graph_module: GraphModule) -> None:
         if sum(isinstance(size, Node) for size in node.args[1]) == 1 and -1 not in node.args[1]:
             node.args = (node.args[0], [-1 if isinstance(size, Node) else size for size in node.args[1]])
     for node in graph_module.graph.find_nodes(op="call_function", target=aten.expand.default):
+        if not any(isinstance(size, Node) for size in node.args[1]):
+            continue
         sizes, kept = list(node.args[1]), node.args[0].meta["val"].shape
         for axis in range(-len(kept), 0):
             made = node.meta["val"].shape[axis]

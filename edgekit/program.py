@@ -184,6 +184,8 @@ def capture(
             cause=f"{_first_line(error)}{_operator(error)}{borders.user_line(traceback.extract_tb(error.__traceback__))}",
             next_step="rewrite that line without data-dependent Python control flow or untraceable operators",
         ) from error
+    if max_batch:
+        batch.write_inferred(graph_module)
     return Program({"forward": Function(graph_module, inputs, names, max_batch=max_batch)})
 
 
@@ -210,7 +212,6 @@ def unlifted(exported: ExportedProgram) -> GraphModule:
     output.args = (tuple(leaf for leaf in pytree.tree_leaves(output.args[0]) if leaf is not None),)
     graph_module = GraphModule(graph_module, graph)  # without the hooks that check what a caller gives
     _free_of_layout(graph_module)
-    batch.write_inferred(graph_module)
     return graph_module
 
 
