@@ -151,6 +151,8 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
     show_table(columns, rows, right=(3, 4, 5, 6))
     for reason in dict.fromkeys(m.manifest.parity.conversion.reason for m in artifacts if m.manifest.parity.conversion.reason):
         note(f"Parity not measured: {reason}.")
+    for asked in dict.fromkeys(m.manifest.recipe.approximations for m in artifacts if m.manifest.recipe.approximations):
+        note(f"Computed approximately, as asked: {', '.join(asked)}.")
     if any(made.manifest.model.weights == "seeded" for made in artifacts):
         note(SEEDED_NOTE)
 

@@ -73,6 +73,7 @@ def test_the_command_line_asks_for_one(gelu_file: Path, tmp_path: Path, edgekit:
     request = ["export", f"{gelu_file}:build", "-t", "onnx", "--input-shape", SHAPE, "-o", tmp_path, "--approximate", "gelu"]
     done = edgekit(*request, "--explain")
     assert done.code == 0, done.err
+    assert "Computed approximately, as asked: gelu." in done.out
     assert "approximate_gelu (approximate)" in done.out
 
 

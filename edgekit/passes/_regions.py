@@ -80,11 +80,16 @@ def rewrite(builder: Builder, region: list[Node], visit: Callable[[Node], None],
         builder.undo()
         changes.record(where(refused.node), f"{refused.reason}; what is connected to it {left}")
         return
+    put_in_place(builder, region)
+    changes.record(where(region[0]), "")
+
+
+def put_in_place(builder: Builder, rebuilt: list[Node]) -> None:
+    """Let the graph read what was built; the `rebuilt` nodes go."""
     order = {node: position for position, node in enumerate(builder.graph_module.graph.nodes)}
-    old = sorted({*region, *builder.instead}, key=order.__getitem__, reverse=True)
+    old = sorted({*rebuilt, *builder.instead}, key=order.__getitem__, reverse=True)
     for node in old:  # the last first: what takes the place of one may be another that goes
         if node in builder.instead:
             node.replace_all_uses_with(builder.instead[node])
     for node in old:
         builder.graph_module.graph.erase_node(node)
-    changes.record(where(region[0]), "")

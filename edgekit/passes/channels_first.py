@@ -15,10 +15,10 @@ from __future__ import annotations
 from torch.fx import GraphModule, Node
 
 from edgekit.passes import Changes
-from edgekit.passes._graph import argument, aten, calls, constant, is_call, value
+from edgekit.passes._graph import argument, aten, calls, constant, is_call, value, where
 from edgekit.passes._rank_rules import PERMUTATIONS, RULES, SPLITS, first, is_pointwise, pointwise, split
 from edgekit.passes._ranks import Held, Ranks, sizes_of
-from edgekit.passes._regions import Refused
+from edgekit.passes._regions import Refused, put_in_place
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
@@ -34,7 +34,12 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
         if not calls(graph_module, *PERMUTATIONS) or not calls(graph_module, aten.linear.default, aten.layer_norm.default):
             continue
         layouts = _Layouts(graph_module, profile.max_rank or _ANY_RANK)
-        visited = [node for node in list(graph_module.graph.nodes) if layouts.visit(node)]
+        try:
+            visited = [node for node in list(graph_module.graph.nodes) if layouts.visit(node)]
+        except Refused as refused:
+            layouts.undo()
+            changes.record(where(refused.node), refused.reason)
+            continue
         _finish(layouts, visited, changes)
     return changes
 
@@ -173,13 +178,7 @@ def _finish(layouts: _Layouts, visited: list[Node], changes: Changes) -> None:
         layouts.undo()
         changes.record("the whole graph", f"it takes {before} transposes as it is, {after} with its tokens channels-first")
         return
-    order = {node: position for position, node in enumerate(graph_module.graph.nodes)}
-    old = sorted({*visited, *layouts.instead}, key=order.__getitem__, reverse=True)
-    for node in old:
-        if node in layouts.instead:
-            node.replace_all_uses_with(layouts.instead[node])
-    for node in old:
-        graph_module.graph.erase_node(node)
+    put_in_place(layouts, visited)
     changes.changed += before - after + layouts.convolutions
 
 

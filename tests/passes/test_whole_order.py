@@ -233,7 +233,7 @@ def test_each_block_keeps_its_outputs(kind: str) -> None:
     _assert_kept(_network(lambda options: options[-1], [kind], 4, 6), noise(1, C, 4, 6))
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.data())
 def test_random_networks_keep_their_outputs(data: st.DataObject) -> None:
     choose = lambda options: data.draw(st.sampled_from(options))  # noqa: E731
