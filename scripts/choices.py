@@ -88,7 +88,7 @@ def try_all(device: DeviceProfile, choice: Choice, folder: Path, *, measure: boo
     failures: dict[int, str] = {}
     for index, value in enumerate(choice.values):
         try:
-            given = str(with_value(device, choice, value, folder))
+            given = device.name if value == stated else str(with_value(device, choice, value, folder))
             output = folder / f"{choice.field}-{index}"
             exported[index] = edgekit.export(choice.model, choice.target, device=given, output=output, force=True)
         except EdgekitError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.quiet import quiet
 from edgekit.runtimes import Array, Session, TensorSpec
 
 if TYPE_CHECKING:
@@ -29,8 +30,14 @@ def convert(source: Source, folder: Path) -> None:
     assert made is not None
     made.save(folder / "model.onnx")
     files = ["--modelFile", str(folder / "model.onnx"), "--MNNModel", str(folder / "model.mnn")]
-    _tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "edgekit"])
-    assert (folder / "model.mnn").exists(), "its converter left no file"
+    try:
+        with quiet():
+            _tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "edgekit"])
+            if not (folder / "model.mnn").exists():
+                raise RuntimeError
+    except RuntimeError as error:  # it only prints what it lacks
+        said = getattr(error, "__notes__", ["its converter left no file"])[-1].splitlines()
+        raise RuntimeError(" ".join(said[-2:])) from None
     graph = made.model_proto.graph
     inputs = [(x.name, list(tensor.shape)) for x, tensor in zip(graph.input, source.inputs.values(), strict=True)]
     (folder / "borders.json").write_text(json.dumps({"inputs": inputs, "outputs": [x.name for x in graph.output]}))

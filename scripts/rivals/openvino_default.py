@@ -24,13 +24,16 @@ def convert(source: Source, folder: Path, *, through_onnx: bool) -> None:
     import openvino
     import torch
 
+    given: dict[str, Any] = {"input_model": source.program, "input": [tuple(tensor.shape) for tensor in source.inputs.values()]}
     if through_onnx:
         made = torch.onnx.export(source.program, (), external_data=False, verbose=False)
         assert made is not None
         made.save(folder / "model.onnx")
-        model = openvino.convert_model(folder / "model.onnx")
-    else:
-        model = openvino.convert_model(source.program, input=[tuple(tensor.shape) for tensor in source.inputs.values()])
+        given = {"input_model": folder / "model.onnx"}
+    try:
+        model = openvino.convert_model(**given)
+    except Exception as error:  # the binding's own classes, whose messages begin with where in OpenVINO they were raised
+        raise RuntimeError(str(error).split("detailed log:")[-1]) from None
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 

@@ -69,7 +69,7 @@ def test_other_profiles_say_what_was_measured_elsewhere_and_what_was_not() -> No
 
 
 @pytest.mark.slow
-def test_a_choice_is_exported_each_way(tmp_path: Path) -> None:
+def test_a_choice_is_exported_and_measured_each_way(tmp_path: Path) -> None:
     file = tmp_path / "normed.py"
     file.write_text(
         "import torch\n\n\ndef build():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GroupNorm(2, 8))\n",
@@ -78,7 +78,10 @@ def test_a_choice_is_exported_each_way(tmp_path: Path) -> None:
     recipe = tmp_path / "normed.yaml"
     recipe.write_text(f"model: {file}:build\ntarget: onnx\ninput_shapes: [[1, 3, 16, 16]]\n", encoding="utf-8")
     choice = Choice("group_norm", "onnx", str(recipe), ("native", "decomposed", "neither"))
-    native, decomposed, neither = choices.try_all(profiles.load("host"), choice, tmp_path, measure=False)
+    native, decomposed, neither = choices.try_all(profiles.load("host"), choice, tmp_path, measure=True)
     assert native.stated
+    assert native.measurement
+    assert decomposed.measurement
+    assert native.measurement.job == decomposed.measurement.job
     assert 0 < native.operators < decomposed.operators
     assert "cannot be 'neither'" in neither.failure
