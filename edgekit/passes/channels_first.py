@@ -6,8 +6,8 @@ it: the Neural Engine takes [B, C, 1, N] and 1x1 convolutions, and pays for ever
 2. A linear of such tokens is a 1x1 convolution; LayerNorm over the last axis is one over axis 1, as means and products.
 3. Attention multiplies the operands as they lie: q' k and v a', whose transposes are arguments of the product.
 
-Refused where it would take more transposes than there are (those that only feed a product are not counted), or as many while
-no linear becomes a convolution: tokens that come from no feature map, say.
+What is connected is rewritten together. Refused where that would take more transposes than there are (those that only feed a
+product are not counted), or as many while no linear becomes a convolution: tokens that come from no feature map, say.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgekit.passes import Changes
 from edgekit.passes._graph import argument, aten, calls, constant, is_call, value, where
 from edgekit.passes._rank_rules import PERMUTATIONS, RULES, SPLITS, first, is_pointwise, pointwise, split
 from edgekit.passes._ranks import Held, Ranks, sizes_of
-from edgekit.passes._regions import Refused, put_in_place
+from edgekit.passes._regions import Refused, put_in_place, regions
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
@@ -26,22 +26,41 @@ _PRODUCTS = (aten.matmul.default, aten.bmm.default)
 
 
 def apply(program: Program, profile: RuntimeProfile) -> Changes:
-    """Put off every permutation of each graph, where that leaves fewer of them or makes convolutions of linears."""
+    """Put off the permutations of each connected computation, where that leaves fewer or makes convolutions of linears."""
     changes = Changes()
     if profile.preferred_layout != "channels_first":
         return changes
     for graph_module in program:
-        if not calls(graph_module, *PERMUTATIONS) or not calls(graph_module, aten.linear.default, aten.layer_norm.default):
+        permutations = calls(graph_module, *PERMUTATIONS)
+        if not permutations or not calls(graph_module, aten.linear.default, aten.layer_norm.default):
             continue
-        layouts = _Layouts(graph_module, profile.max_rank or _ANY_RANK)
+        limit = profile.max_rank or _ANY_RANK
+        tried = _Layouts(graph_module, limit, permutations)
         try:
-            visited = [node for node in list(graph_module.graph.nodes) if layouts.visit(node)]
+            tried.visit_all()
         except Refused as refused:
-            layouts.undo()
             changes.record(where(refused.node), refused.reason)
             continue
-        _finish(layouts, visited, changes)
+        finally:
+            tried.undo()
+        for region in regions(graph_module, tried.holds):
+            if any(is_call(node, aten.linear.default, aten.layer_norm.default) for node in region):
+                _rewrite(_Layouts(graph_module, limit, [node for node in region if node in permutations]), changes)
     return changes
+
+
+def _rewrite(layouts: _Layouts, changes: Changes) -> None:
+    """Put the new form in place, unless it is no better."""
+    graph_module, first_one = layouts.graph_module, layouts.permutations[0]
+    visited = layouts.visit_all()
+    before, after = _transposes(graph_module, {}), _transposes(graph_module, layouts.instead)
+    if after > before or (after == before and not layouts.convolutions):
+        layouts.undo()
+        reason = f"the graph has {before} transposes as it is, {after} with these tokens channels-first"
+        changes.record(where(first_one), reason)
+        return
+    put_in_place(layouts, visited)
+    changes.changed += before - after + layouts.convolutions
 
 
 _ANY_RANK = 8
@@ -50,7 +69,15 @@ _ANY_RANK = 8
 class _Layouts(Ranks):
     """Holds tensors in the memory order in which they were made."""
 
-    convolutions = 0
+    def __init__(self, graph_module: GraphModule, limit: int, permutations: list[Node]) -> None:
+        super().__init__(graph_module, limit)
+        self.permutations = permutations
+        """Those to put off."""
+        self.convolutions = 0
+
+    def holds(self, node: Node) -> bool:
+        """Whether the node's tensor lies in another order."""
+        return node in self._held
 
     def put(self, node: Node, held: Held) -> None:
         if held.long == sorted(held.long):
@@ -58,12 +85,16 @@ class _Layouts(Ranks):
         else:
             self._held[node] = held
 
-    def visit(self, node: Node) -> bool:
+    def visit_all(self) -> list[Node]:
+        """Build the other form; the nodes whose place it takes."""
+        return [node for node in list(self.graph_module.graph.nodes) if self._visit(node)]
+
+    def _visit(self, node: Node) -> bool:
         """Whether another form of `node` was built."""
         if self.knows(node):
             return True  # part of a list
         held = [x for x in node.all_input_nodes if x in self._held]
-        if not held and not is_call(node, *PERMUTATIONS):
+        if not held and node not in self.permutations:
             return False
         self.begin(node)
         try:
@@ -168,18 +199,6 @@ class _Layouts(Ranks):
             scores = self.call(aten.add.Tensor, scores, self.plain(self.get(mask)))
         weights = self.call(aten.softmax.int, scores, -1)
         return self._matmul(self.get(weights), given)
-
-
-def _finish(layouts: _Layouts, visited: list[Node], changes: Changes) -> None:
-    """Put the new form in place, unless it is no better."""
-    graph_module = layouts.graph_module
-    before, after = _transposes(graph_module, {}), _transposes(graph_module, layouts.instead)
-    if after > before or (after == before and not layouts.convolutions):
-        layouts.undo()
-        changes.record("the whole graph", f"it takes {before} transposes as it is, {after} with its tokens channels-first")
-        return
-    put_in_place(layouts, visited)
-    changes.changed += before - after + layouts.convolutions
 
 
 def _transposes(graph_module: GraphModule, instead: dict[Node, Node]) -> int:

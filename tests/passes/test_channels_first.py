@@ -65,12 +65,12 @@ def test_tokens_read_elsewhere_are_transposed_there_alone() -> None:
     assert _transposes(done.calls) == 1
 
 
-def test_channels_that_do_not_lie_together_stay() -> None:
+def test_a_linear_over_another_axis_than_the_channels_stays() -> None:
     def forward(net: Net, x: Tensor) -> Tensor:
-        return net.linear(x.permute(0, 2, 1, 3).flatten(2)).transpose(1, 2)
+        return net.linear(x.transpose(2, 3)).transpose(2, 3) * 2
 
-    done = _rewritten(Net(forward, linear=nn.Linear(24, 5)), noise(2, 4, 5, 6))
-    done.assert_refused("it takes 2 transposes as it is, 2 with its tokens channels-first")
+    done = _rewritten(Net(forward, linear=nn.Linear(3, 5)), noise(*MAP))
+    done.assert_refused("the graph has 2 transposes as it is, 2 with these tokens channels-first")
 
 
 def test_tokens_from_no_map_stay() -> None:
@@ -78,7 +78,16 @@ def test_tokens_from_no_map_stay() -> None:
         return net.linear(x).transpose(1, 2) * 2
 
     done = _rewritten(Net(forward, linear=nn.Linear(6, 5)), noise(2, 7, 6))
-    done.assert_refused("it takes 1 transposes as it is, 1 with its tokens channels-first")
+    assert (done.changed, done.graph) == (0, done.graph_before)
+
+
+def test_what_is_refused_does_not_keep_the_rest() -> None:
+    def forward(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
+        return net.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) * 2, net.rows(x.transpose(2, 3)).cummax(1)[0]
+
+    done = _rewritten(Net(forward, linear=nn.Linear(6, 5), rows=nn.Linear(3, 5)), noise(*MAP))
+    assert done.calls.count("conv2d") == done.calls.count("linear") == 1
+    assert len(done.reasons) == 1
 
 
 def test_a_runtime_without_that_preference_keeps_its_graph() -> None:
