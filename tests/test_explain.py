@@ -43,8 +43,8 @@ def test_explain_tells_each_pass_with_its_count(tiny_file: Path, tmp_path: Path,
     assert lines["pass"] == ["pass", "changed", "refused"]
     assert lines["fold_batchnorm"] == ["fold_batchnorm", "1", "0"]
     assert set(passes.ORDER) <= set(lines)
-    assert f"{load(tmp_path / 'tiny-onnx').manifest.model.operators} operators after the passes" in done.out
-    assert _published(tmp_path) == ["tiny-onnx"]
+    assert f"{load(tmp_path / 'tiny_build-onnx').manifest.model.operators} operators after the passes" in done.out
+    assert _published(tmp_path) == ["tiny_build-onnx"]
 
 
 def test_explain_tells_a_reason_once_with_its_places(refusing_file: Path, tmp_path: Path, edgekit: Command) -> None:
@@ -73,14 +73,14 @@ def test_ablate_measures_the_artifact_without_each_pass(
 ) -> None:
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--ablate"))
     assert done.code == 0, done.err
-    made = load(tmp_path / "tiny-onnx")
+    made = load(tmp_path / "tiny_build-onnx")
     lines = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert "latency without it" in lines["pass"]
     for record in made.manifest.passes:
         measured = lines[record.name].split()[3:]
         assert (measured != ["-", "-"]) == (record.changed > 0), lines[record.name]
     assert lines["fold_batchnorm"].split()[-1] == str(made.manifest.model.operators + 1)
-    assert _published(tmp_path) == ["tiny-onnx"]
+    assert _published(tmp_path) == ["tiny_build-onnx"]
 
 
 @pytest.mark.slow
@@ -94,8 +94,8 @@ def test_ablate_as_json(tiny_file: Path, tmp_path: Path, edgekit: Command) -> No
     assert folded["operators"] == record["manifest"]["model"]["operators"] + 1
     assert folded["latency_ratio"]["low"] <= folded["latency_ratio"]["value"] <= folded["latency_ratio"]["high"]
     assert folded["reason"] == ""
-    assert record["directory"] == str(tmp_path / "tiny-onnx")
-    assert _published(tmp_path) == ["tiny-onnx"]
+    assert record["directory"] == str(tmp_path / "tiny_build-onnx")
+    assert _published(tmp_path) == ["tiny_build-onnx"]
 
 
 @pytest.mark.slow
@@ -127,14 +127,14 @@ def test_ablating_what_does_not_run_here_keeps_the_artifact(
 
     def export(recipe: Recipe, directory: Path, **options: Any) -> Artifact:
         variant = "edgekit-ablation-" in str(directory)  # they are not what is tested here
-        return load(tmp_path / "tiny-onnx") if variant else whole(recipe, directory, **options)
+        return load(tmp_path / "tiny_build-onnx") if variant else whole(recipe, directory, **options)
 
     monkeypatch.setattr(profiling, "profile", absent)
     monkeypatch.setattr(pipeline, "export", export)
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--ablate"))
     assert done.code == 4
     assert "no such runtime here" in done.err
-    assert _published(tmp_path) == ["tiny-onnx"]
+    assert _published(tmp_path) == ["tiny_build-onnx"]
 
 
 def test_a_pass_that_fails_is_an_error_of_the_conversion(
