@@ -48,11 +48,14 @@ class Function:
             outputs = [output.clone() for output in self.graph_module(*(tensor.clone() for tensor in inputs.values()))]
         return dict(zip(self.output_names, outputs, strict=True))
 
-    def traced(self) -> tuple[Tensors, dict[str, batch.Axes] | None]:
-        """The inputs to trace the graph with, and their dynamic axes."""
-        if self.max_batch is None:
-            return self.example_inputs, None
-        return batch.of_size(self.example_inputs, batch.TRACED), batch.axes(self.example_inputs, self.max_batch)
+    def traced(self) -> ExportedProgram:
+        """The graph, exported as it stands."""
+        inputs, axes = self.example_inputs, None
+        if self.max_batch is not None:
+            axes = tuple(batch.axes(inputs, self.max_batch).values())
+            inputs = batch.of_size(inputs, batch.TRACED)
+        with torch.no_grad():
+            return torch.export.export(self.graph_module, tuple(inputs.values()), dynamic_shapes=axes)
 
     def border(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """What goes in and comes out."""
@@ -95,11 +98,7 @@ class Program:
         captured = self.functions[function]
         if captured.exported is None:
             _separate_constants(captured.graph_module)
-            inputs, axes = captured.traced()
-            with torch.no_grad():
-                captured.exported = torch.export.export(
-                    captured.graph_module, tuple(inputs.values()), dynamic_shapes=axes and tuple(axes.values())
-                )
+            captured.exported = captured.traced()
         return captured.exported
 
     def save(self, directory: Path) -> None:

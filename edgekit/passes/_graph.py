@@ -16,6 +16,9 @@ from torch.utils import _pytree as pytree
 
 aten = torch.ops.aten
 
+STATE = "edgekit_state"
+"""Marks, in their meta, the nodes that read a buffer to which the graph writes, by one `copy_` at its end."""
+
 DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
 
 
@@ -37,8 +40,8 @@ def argument(node: Node, index: int, name: str, default: Any = None) -> Any:
 
 
 def constant(graph_module: GraphModule, node: object) -> Tensor | None:
-    """The tensor a `get_attr` node reads; None for any other node."""
-    if not (isinstance(node, Node) and node.op == "get_attr"):
+    """The tensor a `get_attr` node reads; None for any other node, and for a buffer that the graph writes to."""
+    if not (isinstance(node, Node) and node.op == "get_attr") or node.meta.get(STATE):
         return None
     value = operator.attrgetter(str(node.target))(graph_module)
     return value.detach() if isinstance(value, Tensor) else None
@@ -143,11 +146,12 @@ def replace(old: Node, new: Node) -> None:
 
 
 def mutations(graph_module: GraphModule) -> Iterator[Node]:
-    """The calls that write to one of their arguments. `detach_`, which `torch.tensor` in a forward leaves behind, does not:
-    it touches gradients alone."""
+    """The calls that write to one of their arguments where something may read it afterwards. `detach_`, which `torch.tensor` in
+    a forward leaves behind, touches gradients alone; state is written when all is read."""
     for node in graph_module.graph.nodes:
         mutable = isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-        if mutable and node.target is not aten.detach_.default:
+        to_state = node.args and isinstance(node.args[0], Node) and node.args[0].meta.get(STATE)
+        if mutable and node.target is not aten.detach_.default and not to_state:
             yield node
 
 
@@ -188,14 +192,15 @@ def unsoundness(graph_module: GraphModule) -> str:
     for node in graph_module.graph.nodes:
         if node.op == "call_function" and "val" not in node.meta:
             return f"{where(node)} has no shape"
-        if node.op == "get_attr" and constant(graph_module, node) is None and not _is_subgraph(graph_module, node):
+        if node.op == "get_attr" and not _reads_something(graph_module, node):
             return f"{where(node)} reads no tensor"
     return ""
 
 
-def _is_subgraph(graph_module: GraphModule, node: Node) -> bool:
-    """Whether a `get_attr` node reads the graph of a branch or loop body, an argument of `torch.cond` and its like."""
-    return isinstance(operator.attrgetter(str(node.target))(graph_module), GraphModule)
+def _reads_something(graph_module: GraphModule, node: Node) -> bool:
+    """Whether a `get_attr` node reads a tensor, or the graph of a branch or loop body, an argument of `torch.cond` and its
+    like."""
+    return isinstance(operator.attrgetter(str(node.target))(graph_module), (Tensor, GraphModule))
 
 
 def shape_symbols(graph_module: GraphModule) -> ShapeEnv | None:

@@ -1,7 +1,8 @@
 """In-place operators become their pure forms: `relu_(x)` becomes `relu(x)`, and what read x afterwards reads the result.
 
-Refused where the written memory is read afterwards under another name (a view), or is an input or a weight: there only
-torch's own functionalization (which lowering runs) sees all the readers. The other passes then leave the graph alone.
+Where the written memory is read afterwards under another name (a view), or is an input or a buffer (a counter, a cache), or
+where the pure form has another dtype, torch's own functionalization rewrites the graph, which finds nearly every reader: where
+what it makes computes something else, the writes stay and are refused.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes
-from edgekit.passes._graph import DROPOUTS, add_call, argument, is_call, mutations, replace, value, where
+from edgekit.passes import Changes, Refusal
+from edgekit.passes._graph import DROPOUTS, STATE, add_call, argument, aten, calls, is_call, mutations, replace, value, where
 from edgekit.profiles import RuntimeProfile
-from edgekit.program import Program
+from edgekit.program import Function, Program, unlifted
 
 IN_PLACE = True
 """This pass takes graphs that write in place; the runner keeps them from the others."""
@@ -22,14 +23,51 @@ _Memory = dict[Node, frozenset[int]]
 
 
 def apply(program: Program, profile: RuntimeProfile) -> Changes:
-    """Rewrite every in-place call whose pure form exists and whose memory nothing else reads afterwards."""
+    """Rewrite every in-place call."""
     changes = Changes()
-    for graph_module in program:
-        writes = list(mutations(graph_module))
-        memory = _memory(graph_module) if writes else {}
-        for node in writes:
-            changes.record(where(node), _rewrite(graph_module, node, memory))
+    for function in program.functions.values():
+        writes = list(mutations(function.graph_module))
+        memory = _memory(function.graph_module) if writes else {}
+        left = {where(node): reason for node in writes if (reason := _rewrite(function.graph_module, node, memory))}
+        changes.changed += len(writes) - len(left)
+        if left and _through_torch(function):
+            changes.changed += len(left)
+        else:
+            changes.refusals += [Refusal(node, reason) for node, reason in left.items()]
     return changes
+
+
+def _through_torch(function: Function) -> bool:
+    """Let torch write the graph as values, with a `copy_` to each written input or buffer at its end. An input's is for nobody
+    to read; a buffer's stays, and the buffer is no constant from here on. False where the values are not the same: torch does
+    not see that an einsum may share its operand's memory."""
+    function.graph_module.recompile()
+    before, outputs = function.graph_module, function.run(function.example_inputs)
+    function.graph_module = unlifted(function.traced().run_decompositions({}))
+    for name, found in function.run(function.example_inputs).items():
+        if not torch.allclose(found, outputs[name], equal_nan=True):
+            function.graph_module = before
+            return False
+    _mark_state(function)
+    return True
+
+
+def _mark_state(function: Function) -> None:
+    graph = function.graph_module.graph
+    for norm in calls(function.graph_module, aten._native_batch_norm_legit_no_training.default):
+        source, weight, bias, mean, variance, momentum, eps = norm.args
+        batch_norm = add_call(norm, aten.batch_norm.default, source, weight, bias, mean, variance, False, momentum, eps, False)
+        for part in list(norm.users):  # one: inference makes no statistics
+            replace(part, batch_norm)
+    written = {write.args[0]: write for write in mutations(function.graph_module)}
+    for destination, write in written.items():
+        assert isinstance(destination, Node)
+        write.meta["val"] = value(destination)
+        if destination.op == "placeholder":
+            graph.erase_node(write)
+    states = {node.target for node in written if isinstance(node, Node) and node.op == "get_attr"}
+    for node in graph.find_nodes(op="get_attr"):
+        node.meta[STATE] = node.target in states
 
 
 def _rewrite(graph_module: GraphModule, node: Node, memory: _Memory) -> str:
