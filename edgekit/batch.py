@@ -68,8 +68,9 @@ def write_inferred(graph_module: GraphModule) -> None:
     """Write a reshape's one dynamic size as -1, and likewise what an expansion keeps: converters keep shapes static then."""
     aten = torch.ops.aten
     for node in graph_module.graph.find_nodes(op="call_function", target=aten.reshape.default):
-        if sum(isinstance(size, Node) for size in node.args[1]) == 1 and -1 not in node.args[1]:
-            node.args = (node.args[0], [-1 if isinstance(size, Node) else size for size in node.args[1]])
+        if any(isinstance(size, Node) for size in node.args[1]):
+            sizes = [-1 if isinstance(size, torch.SymInt) else size for size in node.meta["val"].shape]
+            node.args = (node.args[0], sizes if sizes.count(-1) == 1 else node.args[1])
     for node in graph_module.graph.find_nodes(op="call_function", target=aten.expand.default):
         if not any(isinstance(size, Node) for size in node.args[1]):
             continue
