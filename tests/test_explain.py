@@ -71,16 +71,16 @@ def test_a_cached_export_explains_the_same(tiny_file: Path, tmp_path: Path, edge
 def test_ablate_measures_the_artifact_without_each_pass(
     tiny_file: Path, tmp_path: Path, edgekit: Command, empty_cache: Path
 ) -> None:
-    done = edgekit(*export_tiny(tiny_file, tmp_path, "--ablate"))
+    done = edgekit(*export_tiny(tiny_file, tmp_path / "out", "--ablate"))
     assert done.code == 0, done.err
-    made = load(tmp_path / "tiny_build-onnx")
+    made = load(tmp_path / "out" / "tiny_build-onnx")
     lines = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert "latency without it" in lines["pass"]
     for record in made.manifest.passes:
         measured = lines[record.name].split()[3:]
         assert (measured != ["-", "-"]) == (record.changed > 0), lines[record.name]
     assert lines["fold_batchnorm"].split()[-1] == str(made.manifest.model.operators + 1)
-    assert _published(tmp_path) == ["tiny_build-onnx"]
+    assert _published(tmp_path / "out") == ["tiny_build-onnx"]
 
 
 @pytest.mark.slow
