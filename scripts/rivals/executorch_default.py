@@ -18,10 +18,12 @@ LIBRARIES = executorch.LIBRARIES
 
 def convert(source: Source, folder: Path) -> None:
     """Lower for XNNPACK."""
+    import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    lowered = to_edge_transform_and_lower(source.program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    with torch.no_grad():
+        lowered = to_edge_transform_and_lower(source.program, partitioner=[XnnpackPartitioner()]).to_executorch()
     (folder / "model.pte").write_bytes(lowered.buffer)
 
 
