@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from torch.fx import GraphModule, Node
 
-from edgekit.passes._graph import aten, is_call, shape
-from edgekit.passes._layers import layer
+from edgekit.passes._graph import argument, aten, is_call, shape
 
 UNARY = (
     aten.gelu.default,
@@ -29,14 +28,14 @@ def blocked(graph_module: GraphModule, block: int) -> set[Node]:
     """The nodes whose values lie in blocks of `block` channels."""
     found: set[Node] = set()
     for node in graph_module.graph.nodes:
-        if node.op == "call_function" and _is_blocked(graph_module, node, found, block):
+        if node.op == "call_function" and _is_blocked(node, found, block):
             found.add(node)
     return found
 
 
-def _is_blocked(graph_module: GraphModule, node: Node, found: set[Node], block: int) -> bool:
+def _is_blocked(node: Node, found: set[Node], block: int) -> bool:
     if is_call(node, aten.conv2d.default):
-        return _takes_blocks(graph_module, node, block)
+        return _takes_blocks(node, block)
     if is_call(node, *UNARY, aten.upsample_nearest2d.vec, aten.batch_norm.default):
         return node.args[0] in found
     if is_call(node, *_BINARY):
@@ -52,13 +51,14 @@ def _is_blocked(graph_module: GraphModule, node: Node, found: set[Node], block: 
     return False
 
 
-def _takes_blocks(graph_module: GraphModule, node: Node, block: int) -> bool:
-    found = layer(graph_module, node)
-    if found is None:
+def _takes_blocks(node: Node, block: int) -> bool:
+    weight = node.args[1]
+    if not isinstance(weight, Node) or weight.op != "get_attr":
         return False
-    outputs, inputs = found.weight.shape[:2]
-    if found.groups == 1:
+    outputs, inputs = shape(weight)[:2]
+    groups = argument(node, 6, "groups", 1)
+    if groups == 1:
         return inputs < block or inputs % _ALIGNMENT == 0
-    if found.groups == outputs and inputs == 1:
+    if groups == outputs and inputs == 1:
         return outputs % _ALIGNMENT == 0
-    return inputs % block == 0 and (outputs // found.groups) % block == 0
+    return inputs % block == 0 and (outputs // groups) % block == 0

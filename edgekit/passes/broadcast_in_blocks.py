@@ -26,9 +26,12 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     if block is None:
         return changes
     for graph_module in program:
+        found = blocked(graph_module, block)
         for node in calls(graph_module, aten.mean.dim):
-            _pool(graph_module, node, block)
+            _pool(node, found, block)
         for node in calls(graph_module, aten.mul.Tensor):
+            if len({shape(operand) for operand in node.args[:2] if isinstance(operand, Node)}) < 2:
+                continue
             found = blocked(graph_module, block)
             operands = [operand for operand in node.args if isinstance(operand, Node) and operand in found]
             full = [operand for operand in operands if shape(operand) == shape(node)]
@@ -44,7 +47,7 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     return changes
 
 
-def _pool(graph_module: GraphModule, node: Node, block: int) -> None:
+def _pool(node: Node, found: set[Node], block: int) -> None:
     """The mean of a map becomes the pooling that stays in the layout."""
     source = node.args[0]
     assert isinstance(source, Node)
@@ -52,7 +55,7 @@ def _pool(graph_module: GraphModule, node: Node, block: int) -> None:
     axes = argument(node, 1, "dim") or []
     if rank != 4 or sorted(axis % rank for axis in axes) != [2, 3] or not argument(node, 2, "keepdim", False):
         return
-    if argument(node, 3, "dtype") is None and source in blocked(graph_module, block) and shape(source)[1] % block == 0:
+    if argument(node, 3, "dtype") is None and source in found and shape(source)[1] % block == 0:
         # Not the adaptive pooling: exporters turn that back into a mean.
         replace(node, add_call(node, aten.avg_pool2d.default, source, list(shape(source)[2:])))
 
