@@ -106,7 +106,8 @@ class Program:
         for name, function in self.functions.items():
             # Through memory: PyTorch aborts the process when a file that it writes itself meets a full disk.
             graph, borders = io.BytesIO(), io.BytesIO()
-            torch.export.save(self.export(name), graph)
+            with quiet():  # it warns of buffers that are parts of one storage, and keeps them right
+                torch.export.save(self.export(name), graph)
             torch.save((function.example_inputs, function.output_names), borders)
             (directory / f"{name}.pt2").write_bytes(graph.getbuffer())
             (directory / f"{name}.pt").write_bytes(borders.getbuffer())
