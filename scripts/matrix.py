@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import edgekit
 from edgekit import isolation, models, targets
-from edgekit.artifact import Artifact, Parity
-from edgekit.errors import EdgekitError
+from edgekit.artifact import Artifact, Parity, ParityRecord
+from edgekit.errors import EdgekitError, ParityError
 from edgekit.profiles import RuntimeProfile
 from edgekit.quiet import quiet
 
@@ -21,7 +22,7 @@ REPORT = ROOT / "reports" / "matrix.md"
 README = ROOT / "README.md"
 MARKS = "<!-- support: written by scripts/matrix -->", "<!-- /support -->"
 TITLES = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
-COLUMNS = ("model", "target", "precision", "SQNR", "size", "made in", "operators")
+COLUMNS = ("model", "target", "precision", "conversion SQNR", "precision SQNR", "size", "made in", "operators")
 _MIL_TYPES = {
     "aten.embedding": "gather",
     "aten.index_select": "gather",
@@ -38,7 +39,7 @@ class Cell:
     model: str
     target: str
     precision: str = "-"
-    parity: Parity | None = None
+    parity: ParityRecord | None = None
     size_bytes: int = 0
     made_in_s: float = 0.0
     operators: str = "-"
@@ -48,12 +49,11 @@ class Cell:
     def row(self) -> str:
         """Its line of the report."""
         if self.parity is None:
-            cells = [self.model, self.target, self.precision, f"**{self.failure}**", "-", "-", "-"]
+            cells = [self.model, self.target, self.precision, f"**{self.failure}**", "-", "-", "-", "-"]
         else:
-            sqnr = self.parity.sqnr_db
-            said = f"not run: {self.parity.reason}" if sqnr is None else f"{sqnr:.1f} dB"
+            answers = [_answer(self.parity.conversion), _answer(self.parity.precision)]
             size, made_in = f"{self.size_bytes / 1e6:.1f} MB", f"{self.made_in_s:.0f} s"
-            cells = [self.model, self.target, self.precision, said, size, made_in, self.operators]
+            cells = [self.model, self.target, self.precision, *answers, size, made_in, self.operators]
         return f"| {' | '.join(cells)} |"
 
     @property
@@ -61,7 +61,14 @@ class Cell:
         """What the support table says of it."""
         if self.parity is None:
             return "fails"
-        return "converts, not run here" if self.parity.sqnr_db is None else f"{self.parity.sqnr_db:.0f} dB"
+        sqnr = self.parity.conversion.sqnr_db
+        said = "converts, not run here" if sqnr is None else f"{sqnr:.0f} dB"
+        reduced = self.parity.precision.sqnr_db
+        return said if self.precision == "fp32" or reduced is None else f"{said}, {self.precision} {reduced:.0f} dB"
+
+
+def _answer(parity: Parity) -> str:
+    return f"not run: {parity.reason}" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
 
 
 def main(chosen: Sequence[str]) -> int:
@@ -91,14 +98,23 @@ def cell(model: str, target: str) -> Cell:
     return Cell(model, target, *made)
 
 
-def export(model: str, target: str) -> tuple[str, Parity, int, float, str]:
-    """The fields of a `Cell` from its precision on, as far as an export that succeeds gives them."""
+def export(model: str, target: str) -> tuple[str, ParityRecord, int, float, str]:
+    """The fields of a `Cell` from its precision on, as far as an export that succeeds gives them: in the target's usual
+    precision, or in the first that is enough for the model."""
+    *usual, last = targets.find(target).PRECISIONS
+    for precision in usual:
+        with contextlib.suppress(ParityError):
+            return _exported(model, target, precision)
+    return _exported(model, target, last)
+
+
+def _exported(model: str, target: str, precision: str) -> tuple[str, ParityRecord, int, float, str]:
     with tempfile.TemporaryDirectory() as folder:
-        made = edgekit.export(model, target, output=folder)
+        made = edgekit.export(model, target, precision=precision, output=folder)
         with quiet():
             operators = {"executorch": _executorch, "coreml": _coreml, "onnx": _onnx}[target](made)
         manifest = made.manifest
-        return manifest.precision, manifest.parity.conversion, made.size_bytes, sum(manifest.stages_s.values()), operators
+        return manifest.precision, manifest.parity, made.size_bytes, sum(manifest.stages_s.values()), operators
 
 
 def _onnx(made: Artifact) -> str:
@@ -152,9 +168,10 @@ def report(cells: Mapping[str, Sequence[Cell]]) -> str:
     return "\n".join(
         [
             "# Models on targets\n",
-            f"Made by `scripts/matrix`: {len(every)} cells, {len(every) - failed} made, {failed} failed. SQNR is that of the "
-            "conversion against PyTorch eager in fp32, worst of four inputs, deterministic weights; `made in` is the time of "
-            "the export without the cache, on one core.\n",
+            f"Made by `scripts/matrix`: {len(every)} cells, {len(every) - failed} made, {failed} failed. SQNR is against "
+            "PyTorch eager in fp32, worst of four inputs, deterministic weights: the graph in fp32, and as declared. "
+            "A model for which the target's usual precision is not enough stands in the next one. `made in` is the time of the "
+            "export without the cache.\n",
             *header(COLUMNS),
             *(one.row for one in every),
             "",

@@ -9,7 +9,7 @@ import pytest
 from matrix import Cell
 
 from edgekit import parity
-from edgekit.artifact import Parity
+from edgekit.artifact import Parity, ParityRecord
 
 _PROVEN = Parity(
     sqnr_db=101.26,
@@ -19,11 +19,18 @@ _PROVEN = Parity(
     bound_sqnr_db=60.0,
     passed=True,
 )
+_NOT_RUN = parity.not_run(60.0, "Core ML runs on macOS and iOS only")
+
+
+def _record(conversion: Parity, precision: Parity) -> ParityRecord:
+    return ParityRecord(reference="eager", runtime=None, conversion=conversion, precision=precision)
+
+
 _CELLS = {
     "lsnet_t": [
-        Cell("lsnet_t", "onnx", "fp32", _PROVEN, 45_600_000, 21.7, "510, all on the CPU"),
+        Cell("lsnet_t", "onnx", "fp32", _record(_PROVEN, _PROVEN), 45_600_000, 21.7, "510, all on the CPU"),
         Cell("lsnet_t", "executorch", failure="lowering to executorch crashed (signal SIGSEGV)"),
-        Cell("lsnet_t", "coreml", "fp16", parity.not_run(60.0, "Core ML runs on macOS and iOS only"), 1, 1.0, "9"),
+        Cell("lsnet_t", "coreml", "fp16", _record(_NOT_RUN, _NOT_RUN), 1, 1.0, "9"),
     ]
 }
 
@@ -38,8 +45,8 @@ def tiny_recipe(tiny_file: Path, tmp_path: Path) -> str:
 def test_every_cell_is_a_row_with_its_evidence_or_its_failure() -> None:
     text = matrix.report(_CELLS)
     assert "3 cells, 2 made, 1 failed" in text
-    assert "| lsnet_t | onnx | fp32 | 101.3 dB | 45.6 MB | 22 s | 510, all on the CPU |" in text
-    assert "| lsnet_t | executorch | - | **lowering to executorch crashed (signal SIGSEGV)** | - | - | - |" in text
+    assert "| lsnet_t | onnx | fp32 | 101.3 dB | 101.3 dB | 45.6 MB | 22 s | 510, all on the CPU |" in text
+    assert "| lsnet_t | executorch | - | **lowering to executorch crashed (signal SIGSEGV)** | - | - | - | - |" in text
     assert "| lsnet_t | coreml | fp16 | not run: Core ML runs on macOS and iOS only |" in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
@@ -76,3 +83,9 @@ def test_a_failing_cell_does_not_lose_the_others(
 def test_executorch_and_core_ml_say_what_stays_outside(tiny_recipe: str) -> None:
     assert matrix.cell(tiny_recipe, "executorch").operators == "1 delegate; outside: nothing"
     assert "off the Neural Engine by its profile: nothing" in matrix.cell(tiny_recipe, "coreml").operators
+
+
+def test_a_reduced_precision_is_told_beside_the_conversion() -> None:
+    reduced = _PROVEN.model_copy(update={"sqnr_db": 41.6})
+    assert Cell("m", "coreml", "fp16", _record(_PROVEN, reduced), 1, 1.0, "9").support == "101 dB, fp16 42 dB"
+    assert Cell("m", "coreml", "fp32", _record(_PROVEN, _PROVEN), 1, 1.0, "9").support == "101 dB"
