@@ -106,17 +106,18 @@ def test_lsnet_is_exported_with_a_checkpoint_and_refuses_another_s(edgekit: Comm
 
 # An export whose converter never ends, once it has everything it needs.
 _HANGING = """
-import sys
+import signal, sys
 from edgekit import pipeline
 from edgekit.cli import main
 from edgekit.targets import onnx
 
-def never(worker, program, target, profile, work):
+def never(worker, saved, target, profile, work):
     (work / "artifact").mkdir()
     (work / "artifact" / "model.onnx").write_text("half")
     print("lowering", worker.call("os:getpid", stage="asking"), file=sys.stderr, flush=True)
     worker.call("time:sleep", 600, stage="lowering")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
 onnx.REQUIRES = ()
 pipeline._lowered = never
 main()
