@@ -132,6 +132,8 @@ SEEDED_NOTE = "Weights were initialised deterministically (no --weights): latenc
 
 
 def show_artifacts(artifacts: Sequence[Artifact]) -> None:
+    from edgekit.runtimes import REFERENCE
+
     rows = []
     for made in artifacts:
         manifest = made.manifest
@@ -153,6 +155,8 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
         note(f"Parity not measured: {reason}.")
     for asked in dict.fromkeys(m.manifest.recipe.approximations for m in artifacts if m.manifest.recipe.approximations):
         note(f"Computed approximately, as asked: {', '.join(asked)}.")
+    if any(REFERENCE in (made.manifest.parity.runtime or "") for made in artifacts):
+        note("Core ML artifacts were executed by edgekit's reference interpreter, not by Core ML itself.")
     if any(made.manifest.model.weights == "seeded" for made in artifacts):
         note(SEEDED_NOTE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,42 +114,67 @@ def prove(
     Writes `reference.npz` beside the model file. What cannot run on this machine is recorded as null, with the reason.
     """
     reference = model_file.parent / artifact.REFERENCE
-    write_reference(module, forward, reference, approximated)
+    write_reference(module, forward, reference, approximated, fp16_weights=recipe.precision == "fp16")
     try:
-        runtime, outputs = worker.call(
-            "edgekit.parity:outputs_of", model_file, *forward.border(), reference, stage=f"running the {recipe.target} artifact"
-        )
+        stage = f"running the {recipe.target} artifact"
+        runs: Runs = worker.call("edgekit.parity:runs_of", model_file, *forward.border(), reference, stage=stage)
     except Unsupported as error:
-        return _judged(None, reference, [], recipe, error.what)
-    return _judged(runtime, reference, outputs, recipe)
+        return _judged(None, reference, recipe, error.what)
+    return _judged(runs, reference, recipe)
 
 
 def check(loaded: Artifact) -> ParityRecord:
     """Run a published artifact on its own reference and judge it by its recipe's bounds. Raises Unsupported when this
     machine cannot run it."""
-    with runtimes.open(loaded.directory) as session:
-        reference = loaded.directory / artifact.REFERENCE
-        outputs = [session.run(values) for values in read_reference(reference)[0]]
-        return _judged(session.runtime, reference, outputs, loaded.manifest.recipe)
+    reference = loaded.directory / artifact.REFERENCE
+    runs = runs_of(loaded.model_file, *runtimes.borders(loaded.manifest), reference)
+    return _judged(runs, reference, loaded.manifest.recipe)
 
 
-def _judged(runtime: str | None, reference: Path, outputs: list[Outputs], recipe: Recipe, reason: str = "") -> ParityRecord:
-    """Both questions. Computed in fp32, the conversion is judged directly; in a lower precision the runtime's outputs
-    answer only whether the precision is enough."""
-    eager, approximated = _expected(reference)
-    beside = f"; the conversion, the same with {', '.join(recipe.approximations)} approximated" if approximated else ""
+@dataclass(frozen=True)
+class Runs:
+    """What an artifact gives for the reference inputs."""
 
-    def answer(bound_sqnr_db: float, expected: list[Outputs] = eager) -> Parity:
-        return compare(expected, outputs, bound_sqnr_db) if runtime else not_run(bound_sqnr_db, reason)
+    runtime: str
+    """The name of what ran it."""
 
-    in_fp32 = recipe.precision in (None, "fp32")
+    outputs: list[Outputs]
+    in_fp32: list[Outputs] | None
+    """With every float tensor computed in fp32; None where nothing does that for this kind of artifact."""
+
+
+def runs_of(model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reference: Path) -> Runs:
+    """Run the model file on the reference inputs, as its runtime computes and in fp32."""
+    runtime = runtimes.find(model_file.suffix)
+    given, _ = read_reference(reference)
+    with runtime.open(model_file, inputs, outputs) as session:
+        name, found = session.runtime, [session.run(values) for values in given]
+    if not hasattr(runtime, "open_in_fp32"):
+        return Runs(name, found, None)
+    with runtime.open_in_fp32(model_file, inputs, outputs) as session:
+        return Runs(name, found, [session.run(values) for values in given])
+
+
+def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = "") -> ParityRecord:
+    """Both questions. The conversion is judged on what was computed in fp32, against what the weights that the artifact
+    stores and the approximations it was asked for leave of the eager model; the precision on what the runtime computed,
+    against the eager model as it is."""
+    arrays, fp16 = _arrays(reference), recipe.precision == "fp16"
+    allowed = [f"{', '.join(recipe.approximations)} approximated"] if arrays["approximated"] else []
+    allowed += ["weights rounded to fp16, as they are stored"] if fp16 else []
+    beside = f"; the conversion, the same with {' and '.join(allowed)}" if allowed else ""
+
+    def answer(found: list[Outputs] | None, expected: list[Outputs], bound_sqnr_db: float) -> Parity:
+        unasked = reason or "the runtime computes in fp16 only"
+        return not_run(bound_sqnr_db, unasked) if found is None else compare(expected, found, bound_sqnr_db)
+
+    in_fp32 = None if runs is None else runs.in_fp32 if runs.in_fp32 is not None or fp16 else runs.outputs
+    expected = arrays["as_stored"] if fp16 else arrays["approximated"] or arrays["outputs"]
     return ParityRecord(
         reference=f"PyTorch eager in fp32 on {_REFERENCE_COUNT} inputs{beside}",
-        runtime=runtime,
-        conversion=answer(recipe.conversion_sqnr_db, approximated or eager)
-        if in_fp32 or runtime is None
-        else not_run(recipe.conversion_sqnr_db, "the runtime computes in fp16 only"),
-        precision=answer(recipe.precision_sqnr_db),
+        runtime=None if runs is None else runs.runtime,
+        conversion=answer(in_fp32, expected, recipe.conversion_sqnr_db),
+        precision=answer(None if runs is None else runs.outputs, arrays["outputs"], recipe.precision_sqnr_db),
     )
 
 
@@ -167,25 +193,26 @@ def require(parity: ParityRecord, diagnose: Callable[[], str]) -> None:
 _ASKED = "the conversion is right, so it is the precision or the approximations that were asked for"
 
 
-def outputs_of(
-    model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reference: Path
-) -> tuple[str, list[dict[str, Array]]]:
-    """The runtime's name, and what the model file gives for the reference inputs."""
-    with runtimes.find(model_file.suffix).open(model_file, inputs, outputs) as session:
-        return session.runtime, [session.run(values) for values in read_reference(reference)[0]]
-
-
 _REFERENCE_COUNT = 4
 
 
-def write_reference(module: torch.nn.Module, forward: Function, path: Path, approximated: Function | None = None) -> None:
-    """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`; and those
-    of the `approximated` graph, as `approximated/I/NAME`.
+def write_reference(
+    module: torch.nn.Module,
+    forward: Function,
+    path: Path,
+    approximated: Function | None = None,
+    *,
+    fp16_weights: bool = False,
+) -> None:
+    """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`; those
+    of the `approximated` graph, as `approximated/I/NAME`; and for `fp16_weights` either with such weights, as
+    `as_stored/I/NAME`: plus what rounding them changes in `forward`, so that a pass that is not exact still shows.
 
     Raises ModelError when the eager outputs are not finite: nothing can be proved against NaN.
     """
-    from edgekit import borders
+    from edgekit import borders, stored_weights
 
+    stored = replace(forward, graph_module=stored_weights.rounded(forward.graph_module)) if fp16_weights else None
     arrays: dict[str, Array] = {}
     with borders.state_kept(module):
         for index, inputs in enumerate(_reference_inputs(forward.example_inputs, forward.max_batch)):
@@ -200,6 +227,12 @@ def write_reference(module: torch.nn.Module, forward: Function, path: Path, appr
             arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
             if approximated is not None:
                 arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
+            if stored is not None:
+                base = "outputs" if approximated is None else "approximated"
+                rounded = stored.run(dict(inputs))
+                for name, full in forward.run(dict(inputs)).items():
+                    change = (rounded[name] - full).numpy() if full.is_floating_point() else 0
+                    arrays[f"as_stored/{index}/{name}"] = arrays[f"{base}/{index}/{name}"] + change
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
 
 
@@ -209,14 +242,9 @@ def read_reference(path: Path) -> tuple[list[Outputs], list[Outputs]]:
     return found["inputs"], found["outputs"]
 
 
-def _expected(path: Path) -> tuple[list[Outputs], list[Outputs]]:
-    """The eager outputs, and those of the approximated graph: none where nothing was approximated."""
-    found = _arrays(path)
-    return found["outputs"], found["approximated"]
-
-
 def _arrays(path: Path) -> dict[str, list[Outputs]]:
-    found: dict[str, list[Outputs]] = {"inputs": [], "outputs": [], "approximated": []}
+    """Every kind of array there, input by input; none of a kind that was not written."""
+    found: dict[str, list[Outputs]] = {"inputs": [], "outputs": [], "approximated": [], "as_stored": []}
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             kind, index, name = key.split("/", 2)

@@ -73,9 +73,9 @@ def test_a_converter_that_changes_the_result_publishes_nothing(
 
     def noisy(self: Worker, function: str, *arguments: object, **options: Any) -> Any:
         answer = call(self, function, *arguments, **options)
-        if function == "edgekit.parity:outputs_of":
-            runtime, outputs = answer
-            return runtime, [{name: value + np.float32(0.1) for name, value in found.items()} for found in outputs]
+        if function == "edgekit.parity:runs_of":
+            noisy = [{name: value + np.float32(0.1) for name, value in found.items()} for found in answer.outputs]
+            return parity.Runs(answer.runtime, noisy, None)
         return answer
 
     monkeypatch.setattr(Worker, "call", noisy)
@@ -98,14 +98,14 @@ def test_what_cannot_run_here_is_recorded_as_null_with_the_reason(
     recipe: Recipe, tmp_path: Path, empty_cache: Path, lowered: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Worker, function: str, *_: object, **__: object) -> None:
-        assert function == "edgekit.parity:outputs_of"
-        raise Unsupported("Core ML runs on macOS and iOS only")
+        assert function == "edgekit.parity:runs_of"
+        raise Unsupported("this runtime needs a phone")
 
     monkeypatch.setattr(Worker, "call", refuse)
     proof = pipeline.export(recipe, tmp_path / "made").manifest.parity
     assert proof.runtime is None
     for answer in (proof.conversion, proof.precision):
-        assert (answer.passed, answer.sqnr_db, answer.reason) == (None, None, "Core ML runs on macOS and iOS only")
+        assert (answer.passed, answer.sqnr_db, answer.reason) == (None, None, "this runtime needs a phone")
 
 
 # --- refused before any work

@@ -5,7 +5,8 @@ A runtime file is found by its name and exports
 - `SUFFIX`: the model file's suffix it opens (`""` for one that opens a module, not a file);
 - `LIBRARIES`: the modules its `open` imports, so that measuring a load can import them first;
 - `open(model_file, inputs, outputs) -> Session`, where `inputs` and `outputs` name the tensors for formats that do not
-  keep the names themselves (`None` when there is no manifest).
+  keep the names themselves (`None` when there is no manifest);
+- where artifacts may compute below fp32, `open_in_fp32`, likewise: the same program with every float tensor in fp32.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from edgekit import artifact
 
 Array = npt.NDArray[Any]
+
+REFERENCE = "reference interpreter"
+"""Part of a runtime's name when it stands in for one that does not run here: its timings say nothing of the device."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def open(subject: str | Path) -> Session:
     if path.is_dir() and path.suffix != ".mlpackage":
         loaded = artifact.load(path)
         model_file, manifest = loaded.model_file, loaded.manifest
-        return cast(Session, find(model_file.suffix).open(model_file, _specs(manifest.inputs), _specs(manifest.outputs)))
+        return cast(Session, find(model_file.suffix).open(model_file, *borders(manifest)))
     if path.exists():
         return cast(Session, find(path.suffix).open(path, None, None))
     if found := own(subject):
@@ -155,6 +159,11 @@ def open(subject: str | Path) -> Session:
     from edgekit.runtimes import eager
 
     return eager.open(str(subject))
+
+
+def borders(manifest: artifact.Manifest) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and the outputs as a manifest tells them."""
+    return _specs(manifest.inputs), _specs(manifest.outputs)
 
 
 def _specs(tensors: Sequence[artifact.Tensor]) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,7 @@
-"""Core ML, through coremltools on macOS. Unverified on hardware: no Mac has run this file yet."""
+"""Core ML through coremltools on macOS; anywhere else the reference interpreter, which computes the same.
+
+Unverified on hardware: no Mac has run this file yet.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,16 @@ import numpy as np
 
 from edgekit.errors import Unsupported
 from edgekit.quiet import quiet
-from edgekit.runtimes import Array, Session, TensorSpec
+from edgekit.runtimes import Array, Session, TensorSpec, coreml_reference
 
 SUFFIX = ".mlpackage"
-LIBRARIES = ("coremltools",)
+LIBRARIES = ("coremltools", "torch")
 
 
 class CoreMLSession(Session):
     """An `MLModel` on all compute units."""
 
     def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
-        if sys.platform != "darwin":
-            raise Unsupported(
-                "Core ML runs on macOS and iOS only",
-                cause=f"this machine runs {sys.platform}",
-                next_step="run `edgekit verify` on this artifact on a Mac",
-            )
         with quiet():
             import coremltools
         self._model: Any = coremltools.models.MLModel(str(model_file))
@@ -57,5 +54,14 @@ def _spec(feature: object) -> TensorSpec:
 
 
 def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
-    """The session of an mlpackage. Raises Unsupported off macOS."""
-    return CoreMLSession(model_file, inputs, outputs)
+    """The session of an mlpackage: Core ML's on macOS, the reference interpreter's elsewhere."""
+    if sys.platform == "darwin":
+        return CoreMLSession(model_file, inputs, outputs)
+    return coreml_reference.open(model_file, inputs, outputs)
+
+
+def open_in_fp32(
+    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
+) -> Session:
+    """The same program with every float tensor computed in fp32."""
+    return coreml_reference.open(model_file, inputs, outputs, mode="fp32")

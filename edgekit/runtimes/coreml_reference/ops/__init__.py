@@ -1,0 +1,62 @@
+"""The operators of ML programs, one family a file, computed with torch.
+
+An operator is a public function whose name is the MIL operator's and whose parameters are the MIL parameters. The
+annotations say how each argument arrives:
+
+- `Tensor`: floats always as float32 (the interpreter rounds results where it must), integers and bool as declared;
+- `int`, `float`, `bool`, `str`, and lists of them: Python values;
+- `list[Tensor]`: as many tensors as the operation has;
+- `State`: a cell that outlives the run; `Region`: a nested block, called with its inputs;
+- `Opset`: the iOS version whose operator set the function is written in.
+
+What an operator computes follows the docstrings of coremltools' own definitions.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NewType
+
+from torch import Tensor
+
+Operator = Callable[..., Any]
+
+Region = Callable[..., list[Any]]
+
+Opset = NewType("Opset", int)
+
+
+@dataclass
+class State:
+    """A tensor that operations read and write, and that the next run finds as the last one left it."""
+
+    value: Tensor
+
+
+LEFT_OUT = {
+    "random_bernoulli": "random numbers cannot be compared with another generator's",
+    "random_categorical": "random numbers cannot be compared with another generator's",
+    "random_normal": "random numbers cannot be compared with another generator's",
+    "random_uniform": "random numbers cannot be compared with another generator's",
+    "conv_quantized": "coremltools marks it experimental, and no converter writes it",
+}
+"""Operators that are not executed, and why."""
+
+
+@functools.cache
+def operators() -> dict[str, Operator]:
+    """Every operator by its name."""
+    found: dict[str, Operator] = {}
+    for info in pkgutil.iter_modules(__path__):
+        if info.name.startswith("_"):
+            continue
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and not name.startswith("_"):
+                found[name] = function
+    return found
