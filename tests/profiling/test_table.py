@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from edgekit.profiling import roofline, table
 from edgekit.profiling.measurement import Measurement, Process
+from edgekit.runtimes import REFERENCE
 
 
 def test_rows_give_units_intervals_and_ratios(measurement: Callable[..., Measurement], process: Callable[..., Process]) -> None:
@@ -42,3 +44,10 @@ def test_every_doubt_is_told(measurement: Callable[..., Measurement], process: C
     assert apart.startswith("processes disagree by 100%")
     assert busy.startswith("the floor may be too high")
     assert beaten.startswith("faster than its floor")
+
+
+def test_the_reference_interpreter_s_timing_is_told_for_what_it_is(measurement: Callable[..., Measurement]) -> None:
+    timed = measurement()
+    stood_in = replace(timed, fingerprint=replace(timed.fingerprint, runtime=f"Core ML {REFERENCE} (as declared)"))
+    (warning,) = table.warnings(stood_in)
+    assert "says nothing of Core ML or of a phone" in warning

@@ -41,8 +41,8 @@ def crop_resize(
         ys = top + _grid(bottom - top + 1, target_height, sampling_mode)
         xs = left + _grid(right - left + 1, target_width, sampling_mode)
         images = x if every_image else x[int(box_indices[number] if box_indices is not None else number)].unsqueeze(0)
-        mesh = [part.expand(len(images), -1, -1) for part in torch.meshgrid(ys, xs, indexing="ij")]
-        crops.append(_bilinear(images, *mesh, "constant", pad_value))
+        rows, columns = (part.expand(len(images), -1, -1) for part in torch.meshgrid(ys, xs, indexing="ij"))
+        crops.append(_bilinear(images, rows, columns, "constant", pad_value))
     return torch.stack(crops) if roi is not None else torch.cat(crops)
 
 
