@@ -17,6 +17,7 @@ import pytest
 from coremltools.converters.mil import testing_utils
 from coremltools.models import utils
 
+from edgekit.errors import EdgekitError
 from edgekit.runtimes import coreml_reference
 
 _STATES: dict[int, coreml_reference.CoreMLReferenceSession] = {}
@@ -30,7 +31,10 @@ def _predict(self: Any, data: dict[str, Any], state: Any = None) -> dict[str, An
     inputs = {}
     for spec in session.inputs:
         inputs[spec.name] = np.asarray(data[spec.name]).astype(spec.dtype)
-    return session.run(inputs)
+    try:
+        return session.run(inputs)
+    except EdgekitError as error:
+        raise RuntimeError(str(error)) from error  # as Core ML's own errors arrive
 
 
 def _make_state(self: Any) -> object:

@@ -61,10 +61,15 @@ def test_nearest_as_pytorch(size: tuple[int, int]) -> None:
     found = compute("resize_nearest_neighbor", x=_X, target_size_height=size[0], target_size_width=size[1])
     np.testing.assert_array_equal(found, expected)
     given = {"resized_dims": 2, "interpolation_mode": "NEAREST_NEIGHBOR"}
-    np.testing.assert_array_equal(compute("resize", x=_X, shape=[1, *size], **given), expected)
     exact = F.interpolate(_T, size, mode="nearest-exact")
     found = compute("resize", x=_X, shape=[*size], sampling_mode="UNALIGN_CORNERS", **given)
     np.testing.assert_array_equal(found, exact)
+
+
+def test_the_nearest_point_of_the_default_grid() -> None:
+    given = {"resized_dims": 1, "interpolation_mode": "NEAREST_NEIGHBOR"}
+    for size, expected in ((3, [0, 1, 1]), (4, [0, 0, 1, 1]), (1, [0])):
+        np.testing.assert_array_equal(compute("resize", x=_RAMP, shape=[size], **given)[0, 0, 0], expected)
 
 
 def test_a_size_of_zero_keeps_the_axis() -> None:
@@ -135,3 +140,12 @@ def test_a_box_is_cropped_in_every_form_of_its_coordinates() -> None:
     np.testing.assert_allclose(every, _X[None, :, :, 1:4, 2:6], rtol=1e-5)
     outside = {"boxes": np.float32([[3, 2, 5, 5]]), "box_indices": np.int32([0]), "pad_value": 9.0}
     assert (compute("crop_resize", x=_X, **outside, **size)[0, :, 2] == 9).all()
+
+
+def test_a_box_may_run_backwards_and_a_point_outside_is_padding_alone() -> None:
+    x = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
+    size = {"target_height": 2, "target_width": 2, "sampling_mode": "ALIGN_CORNERS"}
+    found = compute("crop_resize", x=x, boxes=np.float32([[2, 2, 1, 1]]), **size)
+    np.testing.assert_allclose(found[0, 0], [[11, 10], [7, 6]])
+    found = compute("crop_resize", x=x, boxes=np.float32([[0.3, 0.9, 3.9, 3]]), pad_value=5.0, **size)
+    np.testing.assert_allclose(found[0, 0], [[3.1, 5.2], [5, 5]], rtol=1e-5)

@@ -13,7 +13,10 @@ def resize_bilinear(
 
 
 def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
-    return _nearest(_nearest(x, -2, target_size_height, "DEFAULT"), -1, target_size_width, "DEFAULT")
+    """The neighbour at or before each point of the `DEFAULT` grid."""
+    for axis, size in ((-2, target_size_height), (-1, target_size_width)):
+        x = x.index_select(axis, torch.arange(size) * x.shape[axis] // size)
+    return x
 
 
 def upsample_bilinear(
@@ -37,27 +40,33 @@ def upsample_nearest_neighbor(x: Tensor, scale_factor_height: float = 1, scale_f
 def resize(
     x: Tensor, shape: list[int], resized_dims: int, interpolation_mode: str = "LINEAR", sampling_mode: str = "DEFAULT"
 ) -> Tensor:
-    """A size of 0 keeps the axis. Nearest neighbours are below the grid points in `DEFAULT`, at a half above in the others."""
+    """A size of 0 keeps the axis. The neighbour nearest to a grid point is taken; which of two as near, is not documented
+    (here the first, as doubling a size by repetition has it)."""
     along = _linear if interpolation_mode == "LINEAR" else _nearest
     for axis in range(-resized_dims, 0):
         x = along(x, axis, shape[axis] or x.shape[axis], sampling_mode)
     return x
 
 
-def _grid(size_in: float, size_out: int, mode: str) -> Tensor:
+def _grid(size_in: int, size_out: int, mode: str) -> Tensor:
     """Where `size_out` samples lie among positions 0 to `size_in - 1`, in float64."""
-    steps = torch.arange(size_out, dtype=torch.float64)
+    return _points(0, size_in - 1, size_out, mode)
+
+
+def _points(first: float, last: float, count: int, mode: str) -> Tensor:
+    """Where `count` samples lie between two positions, the second of which may come before the first; in float64."""
+    steps, length = torch.arange(count, dtype=torch.float64), last - first + 1
     if mode == "UNALIGN_CORNERS":
-        points = (steps + 0.5) * (size_in / size_out) - 0.5
+        points = first + (steps + 0.5) * (length / count) - 0.5
     elif mode == "DEFAULT":
-        points = steps * size_in / size_out
+        points = first + steps * length / count
     elif mode == "OFFSET_CORNERS":
-        points = (steps + 0.5) * (max(1, size_in - 1) / size_out)
-    elif mode == "ALIGN_CORNERS" and size_out == 1:
-        points = steps + (size_in - 1) / 2
+        points = first + (steps + 0.5) * (max(1, length - 1) / count)
+    elif mode == "ALIGN_CORNERS" and count == 1:
+        points = first + steps + (length - 1) / 2
     else:
-        points = steps * ((size_in - 1) / max(1, size_out - 1))
-    return points.clamp(0, max(0, size_in - 1))
+        points = first + steps * ((length - 1) / max(1, count - 1))
+    return points.clamp(min(first, last), max(first, last))
 
 
 def _linear(x: Tensor, axis: int, size: int, mode: str) -> Tensor:
@@ -69,6 +78,4 @@ def _linear(x: Tensor, axis: int, size: int, mode: str) -> Tensor:
 
 
 def _nearest(x: Tensor, axis: int, size: int, mode: str) -> Tensor:
-    if mode == "DEFAULT":
-        return x.index_select(axis, torch.arange(size) * x.shape[axis] // size)
-    return x.index_select(axis, (_grid(x.shape[axis], size, mode) + 0.5).floor().long().clamp(max=x.shape[axis] - 1))
+    return x.index_select(axis, (_grid(x.shape[axis], size, mode) - 0.5).ceil().long())

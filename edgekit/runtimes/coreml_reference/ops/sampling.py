@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgekit.runtimes.coreml_reference.ops.resize import _grid
+from edgekit.runtimes.coreml_reference.ops.resize import _points
 
 
 def crop_resize(
@@ -38,11 +38,12 @@ def crop_resize(
     corners = corners * spatial_scale
     crops = []
     for number, (top, left, bottom, right) in enumerate(corners.tolist()):
-        ys = top + _grid(bottom - top + 1, target_height, sampling_mode)
-        xs = left + _grid(right - left + 1, target_width, sampling_mode)
+        ys = _points(top, bottom, target_height, sampling_mode)
+        xs = _points(left, right, target_width, sampling_mode)
         images = x if every_image else x[int(box_indices[number] if box_indices is not None else number)].unsqueeze(0)
         rows, columns = (part.expand(len(images), -1, -1) for part in torch.meshgrid(ys, xs, indexing="ij"))
-        crops.append(_bilinear(images, rows, columns, "constant", pad_value))
+        outside = ((ys < 0) | (ys > x.shape[-2] - 1)).unsqueeze(1) | (xs < 0) | (xs > x.shape[-1] - 1)
+        crops.append(_bilinear(images, rows, columns, "border", 0.0).masked_fill(outside, pad_value))
     return torch.stack(crops) if roi is not None else torch.cat(crops)
 
 
@@ -55,13 +56,13 @@ def resample(
     coordinates_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    """The points (x, y) of `coordinates`, nearest or bilinear."""
+    """The points (x, y) of `coordinates`, bilinear or nearest (a half goes up)."""
     ys, xs = (
         _pixels(coordinates[..., part].double(), x.shape[axis], coordinates_mode, align_corners)
         for part, axis in ((1, -2), (0, -1))
     )
     if sampling_mode == "nearest":
-        return _taken(x, ys.round().long(), xs.round().long(), padding_mode, padding_value)
+        return _taken(x, (ys + 0.5).floor().long(), (xs + 0.5).floor().long(), padding_mode, padding_value)
     return _bilinear(x, ys, xs, padding_mode, padding_value)
 
 
