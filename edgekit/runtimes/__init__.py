@@ -78,6 +78,11 @@ class Session(ABC):
                 f"this model has no input named {', '.join(unknown)}",
                 next_step=f"its inputs are {', '.join(spec.name for spec in self.inputs)}",
             )
+        self._require_one_batch(arrays)
+        return dict(zip((spec.name for spec in self.outputs), self.execute(arrays), strict=True))
+
+    def _require_one_batch(self, arrays: Sequence[Array]) -> None:
+        """Raise UsageError when inputs of a dynamic batch differ in it."""
         shared = {len(a): s.name for a, s in zip(arrays, self.inputs, strict=True) if s.max_shape and s.max_shape != s.shape}
         if len(shared) > 1:
             raise UsageError(
@@ -85,7 +90,6 @@ class Session(ABC):
                 cause=", ".join(f"{name} is a batch of {size}" for size, name in shared.items()),
                 next_step="give every input the same batch",
             )
-        return dict(zip((spec.name for spec in self.outputs), self.execute(arrays), strict=True))
 
     @abstractmethod
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
