@@ -178,19 +178,32 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
     )
 
 
-def require(parity: ParityRecord, diagnose: Callable[[], str]) -> None:
-    """Raise ParityError unless every question that could be asked here is answered yes; `diagnose` finds the cause."""
+def require(parity: ParityRecord, diagnose: Callable[[], str], first_loss: Callable[[], str] = lambda: "") -> None:
+    """Raise ParityError unless every question that could be asked here is answered yes; `diagnose` finds the cause, and
+    `first_loss` where the precision is the cause, the operation that first had too little."""
     for question, answer in (("conversion", parity.conversion), ("precision", parity.precision)):
         if answer.passed is False:
+            cause = answer.reason or ("" if parity.conversion.passed else diagnose())
+            if parity.conversion.passed:
+                cause = "; ".join(filter(None, (cause, first_loss()))) or _ASKED
             raise ParityError(
                 f"the artifact misses the {question} bound: SQNR {answer.sqnr_db:.1f} dB, {answer.bound_sqnr_db:.0f} dB needed",
-                cause=answer.reason or (diagnose() if not parity.conversion.passed else _ASKED),
+                cause=cause,
                 next_step="nothing was published; report the model, or state a bound you accept in a recipe "
                 f"({question}_sqnr_db)",
             )
 
 
 _ASKED = "the conversion is right, so it is the precision or the approximations that were asked for"
+
+
+def loss_of(model_file: Path, reference: Path, bound_sqnr_db: float) -> str:
+    """Where the precision first loses the reference inputs' results, in words; empty where nothing tells, or nothing does."""
+    runtime = runtimes.find(model_file.suffix)
+    if not hasattr(runtime, "first_loss"):
+        return ""
+    found = (runtime.first_loss(model_file, values, bound_sqnr_db) for values in read_reference(reference)[0])
+    return next((str(said) for said in found if said), "")
 
 
 _REFERENCE_COUNT = 4

@@ -91,7 +91,11 @@ def export(
             files = _lowered(worker, saved, recipe.target, profile, work)
         with stage("verify"):
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
-            parity.require(proof, lambda: _exactness_of_passes(model, profile, order, recipe.max_batch))
+            parity.require(
+                proof,
+                lambda: _exactness_of_passes(model, profile, order, recipe.max_batch),
+                lambda: _first_loss(worker, files[0], recipe),
+            )
         with stage("write"):
             built = files[0].parent
             artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, files, proof, stage))
@@ -152,6 +156,15 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     copied = program.copy()
     passes.run(copied, profile, plain)
     return copied.functions["forward"]
+
+
+def _first_loss(worker: Worker, model_file: Path, recipe: Recipe) -> str:
+    """The operation at which the artifact's precision first was too little, where its runtime tells."""
+    reference = model_file.parent / artifact.REFERENCE
+    found: str = worker.call(
+        "edgekit.parity:loss_of", model_file, reference, recipe.precision_sqnr_db, stage="finding where precision is lost"
+    )
+    return found
 
 
 def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Sequence[str], max_batch: int | None) -> str:

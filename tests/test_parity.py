@@ -147,3 +147,16 @@ def test_require_does_not_diagnose_what_is_known() -> None:
     with pytest.raises(ParityError) as raised:
         parity.require(_record(broken, broken), _unasked)
     assert raised.value.cause == "the artifact's outputs hold NaN or infinity"
+
+
+def test_require_names_the_operation_that_lost_what_a_right_conversion_had() -> None:
+    with pytest.raises(ParityError) as raised:
+        parity.require(_record(_judged(70, 60), _judged(20, 30)), _unasked, lambda: "mul at scores is 12 dB from fp32")
+    assert raised.value.cause == "mul at scores is 12 dB from fp32"
+    overflowed = parity.compare([{"a": _row(3, 4)}], [{"a": _NAN}], 30)
+    with pytest.raises(ParityError) as raised:
+        parity.require(_record(_judged(70, 60), overflowed), _unasked, lambda: "mul at scores overflows")
+    assert raised.value.cause == "the artifact's outputs hold NaN or infinity; mul at scores overflows"
+    with pytest.raises(ParityError) as raised:
+        parity.require(_record(_judged(70, 60), _judged(20, 30)), _unasked)
+    assert raised.value.cause.startswith("the conversion is right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import edgekit
 from edgekit import artifact, parity, runtimes
 from edgekit.artifact import Artifact
-from edgekit.errors import Unsupported
+from edgekit.errors import ParityError, Unsupported
 from edgekit.runtimes import coreml
 from edgekit.runtimes.coreml_reference import package
 
@@ -93,3 +94,39 @@ def test_on_a_mac_core_ml_itself_runs(made: Artifact, monkeypatch: pytest.Monkey
 def test_threads_are_core_ml_s_own_business() -> None:
     with pytest.raises(Unsupported, match="chooses its own threads"):
         coreml.CoreMLSession.set_threads(object(), 1)  # type: ignore[arg-type]
+
+
+LOSSY = """
+import torch
+from torch import nn
+
+
+class Lossy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        y = self.conv(x) * 300
+        return y.square().sum((2, 3)).sqrt() + x.mean()
+
+
+def build():
+    torch.manual_seed(0)
+    return Lossy()
+"""
+
+
+def test_a_model_that_fp16_breaks_is_told_which_operation_lost_it(tmp_path: Path) -> None:
+    (tmp_path / "lossy.py").write_text(LOSSY)
+    request = {"input_shapes": ((1, 3, 16, 16),), "output": tmp_path / "made"}
+    with pytest.raises(ParityError) as caught:
+        edgekit.export(f"{tmp_path / 'lossy.py'}:build", "coreml", precision="fp16", **request)
+    assert "misses the precision bound" in caught.value.what
+    assert re.search(
+        r"(square|mul|reduce_\w+) at \w+ has \d+ of \d+ values beyond what its type holds: up to", caught.value.cause
+    )
+    assert not (tmp_path / "made").exists()
+    proof = edgekit.export(f"{tmp_path / 'lossy.py'}:build", "coreml", precision="fp32", **request).manifest.parity
+    assert proof.conversion.passed
+    assert proof.precision.passed
