@@ -228,3 +228,6 @@ def show_parity(record: ParityRecord) -> None:
     columns = ("question", "SQNR dB", "bound", "max error/spread", "cosine", "top-1", "verdict")
     show_table(columns, rows, right=(1, 2, 3, 4, 5))
     note(f"{record.runtime} against {record.reference}")
+    for question, answer in (("conversion", record.conversion), ("precision", record.precision)):
+        if answer.reason:
+            note(f"{question}: {answer.reason}")
