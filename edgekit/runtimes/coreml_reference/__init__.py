@@ -65,9 +65,11 @@ class CoreMLReferenceSession(Session):
         given = {}
         for spec, array in zip(self.inputs, arrays, strict=True):
             # a number of rank 0 has rank 1 at Core ML's border
-            given[spec.name] = torch.from_numpy(array.reshape(1) if not array.ndim and declared[spec.name].shape else array)
+            fitted = array.reshape(1) if not array.ndim and declared[spec.name].shape else array
+            given[spec.name] = torch.from_numpy(fitted if fitted.flags.writeable else fitted.copy())
         found = self._program.run(given)
-        outputs = [np.asarray(found[spec.name], dtype=spec.dtype) for spec in self.outputs]
+        # copies, for an output may be an input, a constant or a state itself
+        outputs = [np.array(found[spec.name], dtype=spec.dtype) for spec in self.outputs]
         return [o if spec.shape else o.reshape(()) for o, spec in zip(outputs, self.outputs, strict=True)]
 
     def set_threads(self, count: int) -> None:

@@ -140,6 +140,15 @@ def test_a_state_lasts_from_run_to_run_until_it_is_reset(stateful: Path) -> None
     np.testing.assert_array_equal(next(iter(coreml_reference.open(stateful).run({"x": x}).values())), x)
 
 
+def test_what_a_run_gives_is_the_caller_s_to_change(stateful: Path) -> None:
+    session = coreml_reference.open(stateful)
+    x = np.float16([1, 2, 3])
+    x.flags.writeable = False
+    (first,) = session.run({"x": x}).values()
+    first[:] = 100
+    np.testing.assert_array_equal(next(iter(session.run({"x": x}).values())), 2 * x)
+
+
 def test_a_function_is_chosen_by_its_name(tmp_path: Path) -> None:
     from coremltools.models.utils import MultiFunctionDescriptor, save_multifunction
 
