@@ -155,6 +155,14 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
         note(f"Parity not measured: {reason}.")
     for asked in dict.fromkeys(m.manifest.recipe.approximations for m in artifacts if m.manifest.recipe.approximations):
         note(f"Computed approximately, as asked: {', '.join(asked)}.")
+    for made in artifacts:
+        precision = made.manifest.parity.precision
+        if precision.passed is False:
+            note(
+                f"Warning: {made.manifest.precision} is not enough for {made.manifest.model.name} with these weights: "
+                f"{precision.sqnr_db:.1f} dB, {precision.bound_sqnr_db:.0f} dB wanted; {precision.reason}. "
+                "Try --precision fp32."
+            )
     if any(REFERENCE in (made.manifest.parity.runtime or "") for made in artifacts):
         note("Core ML artifacts were executed by edgekit's reference interpreter, not by Core ML itself.")
     if any(made.manifest.model.weights == "seeded" for made in artifacts):

@@ -181,20 +181,29 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
     )
 
 
-def require(parity: ParityRecord, diagnose: Callable[[], str], first_loss: Callable[[], str] = lambda: "") -> None:
+def require(
+    parity: ParityRecord, diagnose: Callable[[], str], first_loss: Callable[[], str] = lambda: "", *, tolerant: bool = False
+) -> ParityRecord:
     """Raise ParityError unless every question that could be asked here is answered yes; `diagnose` finds the cause, and
-    `first_loss` where the precision is the cause, the operation that first had too little."""
+    `first_loss`, where the precision is the cause, the operation that first had too little.
+
+    When `tolerant`, a precision that is not enough is no error as long as the outputs are finite: the record that comes back
+    names that operation.
+    """
     for question, answer in (("conversion", parity.conversion), ("precision", parity.precision)):
         if answer.passed is False:
             cause = answer.reason or ("" if parity.conversion.passed else diagnose())
             if parity.conversion.passed:
                 cause = "; ".join(filter(None, (cause, first_loss()))) or _ASKED
+                if tolerant and not answer.reason:
+                    return parity.model_copy(update={"precision": answer.model_copy(update={"reason": cause})})
             raise ParityError(
                 f"the artifact misses the {question} bound: SQNR {answer.sqnr_db:.1f} dB, {answer.bound_sqnr_db:.0f} dB needed",
                 cause=cause,
                 next_step="nothing was published; report the model, or state a bound you accept in a recipe "
                 f"({question}_sqnr_db)",
             )
+    return parity
 
 
 _ASKED = "the conversion is right, so it is the precision or the approximations that were asked for"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import edgekit
 from edgekit import isolation, models, targets
 from edgekit.artifact import Artifact, Parity, ParityRecord
-from edgekit.errors import EdgekitError, ParityError
+from edgekit.errors import EdgekitError
 from edgekit.profiles import RuntimeProfile
 from edgekit.quiet import quiet
 
@@ -101,11 +100,11 @@ def cell(model: str, target: str) -> Cell:
 def export(model: str, target: str) -> tuple[str, ParityRecord, int, float, str]:
     """The fields of a `Cell` from its precision on, as far as an export that succeeds gives them: in the target's usual
     precision, or in the first that is enough for the model."""
-    *usual, last = targets.find(target).PRECISIONS
-    for precision in usual:
-        with contextlib.suppress(ParityError):
-            return _exported(model, target, precision)
-    return _exported(model, target, last)
+    for precision in targets.find(target).PRECISIONS:
+        made = _exported(model, target, precision)
+        if made[1].precision.passed is not False:
+            break
+    return made
 
 
 def _exported(model: str, target: str, precision: str) -> tuple[str, ParityRecord, int, float, str]:

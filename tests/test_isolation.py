@@ -170,6 +170,8 @@ def test_no_worker_outlives_its_block() -> None:
 
 
 _HOLDER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
 from edgekit.isolation import Worker
 with Worker() as worker:
     print(worker.call("os:getpid", stage="asking"), flush=True)

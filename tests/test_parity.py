@@ -160,3 +160,12 @@ def test_require_names_the_operation_that_lost_what_a_right_conversion_had() -> 
     with pytest.raises(ParityError) as raised:
         parity.require(_record(_judged(70, 60), _judged(20, 30)), _unasked)
     assert raised.value.cause.startswith("the conversion is right")
+
+
+def test_a_tolerated_precision_is_recorded_with_the_operation_that_lost_it() -> None:
+    record = _record(_judged(70, 60), _judged(20, 30))
+    told = parity.require(record, _unasked, lambda: "mul at scores is 12 dB from fp32", tolerant=True)
+    assert told.precision.passed is False
+    assert told.precision.reason == "mul at scores is 12 dB from fp32"
+    with pytest.raises(ParityError, match="conversion"):
+        parity.require(_record(_judged(50, 60), _judged(20, 30)), lambda: "found", tolerant=True)

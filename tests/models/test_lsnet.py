@@ -52,7 +52,6 @@ def test_after_the_passes_no_batchnorm_is_left_but_those_behind_ska() -> None:
     assert len(reasons) == calls["aten.batch_norm.default"] == changes["lower_ska"].changed == 5
     assert all(reason.startswith("no convolution or linear feeds it") for reason in reasons)
     assert calls["edgekit.ska.default"] == calls["aten.index.Tensor"] == 0
-    assert sum(len(change.refusals) for change in changes.values()) == 5
 
 
 def test_the_distilled_form_has_a_second_head_and_nothing_else() -> None:
