@@ -47,7 +47,8 @@ def _is_blocked(node: Node, found: set[Node], block: int) -> bool:
     if is_call(node, aten.cat.default):
         parts = node.args[0]
         assert isinstance(parts, (list, tuple))
-        return node.args[1:] == (1,) and all(part in found and shape(part)[1] % block == 0 for part in parts)  # type: ignore[arg-type]
+        whole = all(isinstance(part, Node) and part in found and shape(part)[1] % block == 0 for part in parts)
+        return node.args[1:] == (1,) and whole
     return False
 
 

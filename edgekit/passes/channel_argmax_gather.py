@@ -81,7 +81,7 @@ def _argmax_behind(index: object) -> Argmax | None:
     if is_call(index, aten.argmax.default):
         found, dim = index, argument(index, 1, "dim")
     elif is_call(index, operator.getitem) and is_call(index.args[0], aten.max.dim) and index.args[1] == 1:
-        found = index.args[0]  # type: ignore[assignment]
+        [found] = index.all_input_nodes
         dim = argument(found, 1, "dim")
     else:
         return None
@@ -128,7 +128,7 @@ def _index_shape(node: Node, found: Argmax) -> tuple[int, ...] | None:
     while index is not found.node:
         if not is_call(index, *_RESHAPES, *_COPIES):
             return None
-        index = index.args[0]  # type: ignore[assignment]
+        index = index.all_input_nodes[0]
     grown = all(size in (1, full) for size, full in zip(sizes, given, strict=True))
     return sizes if grown and sizes[dim] == 1 and others == places else None
 

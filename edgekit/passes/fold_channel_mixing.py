@@ -150,22 +150,21 @@ def _computes(node: Node) -> bool:
 def _mixed(graph_module: GraphModule, node: Node, mixture: Any) -> Mixture:
     """What a node of the region makes, from what its operands are."""
     axes = (1, *shape(node)[1:-2])
+    compute: Any = node.target  # an operator of `_ELEMENTWISE` or `_JOINS`: `_computes` chose the region
     if is_call(node, *_JOINS):
-        parts = [mixture(part) for part in node.args[0]]  # type: ignore[union-attr]
-        sizes = [(1, *shape(part)[1:-2]) for part in node.args[0]]  # type: ignore[union-attr, arg-type]
+        joined: Any = node.args[0]  # nodes, as the operators' schemas have it
+        parts = [mixture(part) for part in joined]
+        sizes = [(1, *shape(part)[1:-2]) for part in joined]
         sources = dict.fromkeys(source for part in parts for source in part)
         dim = argument(node, 1, "dim", 0)
         return {
-            source: node.target([_coefficients(part, source, size) for part, size in zip(parts, sizes, strict=True)], dim)  # type: ignore[operator]
+            source: compute([_coefficients(part, source, size) for part, size in zip(parts, sizes, strict=True)], dim)
             for source in sources
         }
     if is_call(node, *_SUMS):
         parts = [mixture(part) for part in node.args[:2]]
         sources = dict.fromkeys(source for part in parts for source in part)
-        return {
-            source: node.target(*(_coefficients(part, source, axes) for part in parts))  # type: ignore[operator]
-            for source in sources
-        }
+        return {source: compute(*(_coefficients(part, source, axes) for part in parts)) for source in sources}
     [operand] = [n for n in node.all_input_nodes if constant(graph_module, n) is None]
     made: Mixture = {}
     for source, tensor in mixture(operand).items():
@@ -174,7 +173,7 @@ def _mixed(graph_module: GraphModule, node: Node, mixture: Any) -> Mixture:
             continue
         found = [constant(graph_module, a) if isinstance(a, Node) and a is not operand else a for a in node.args]
         arguments = [a.double() if isinstance(a, Tensor) else tensor if a is operand else a for a in found]
-        made[source] = node.target(*arguments, **node.kwargs)  # type: ignore[operator]
+        made[source] = compute(*arguments, **node.kwargs)
     return made
 
 

@@ -14,6 +14,7 @@ from coremltools.converters.mil.mil import types
 
 from edgekit.quiet import quiet
 from edgekit.runtimes import coreml_reference
+from edgekit.runtimes.coreml_reference.interpreter import Mode
 
 Arrays = dict[str, np.ndarray]
 
@@ -47,10 +48,10 @@ def save(build: Callable[..., Any], path: Path, given: Arrays, *, ios: int = 17,
     return path
 
 
-def run(build: Callable[..., Any], inputs: Arrays, *, mode: str = "fp32", **options: Any) -> list[np.ndarray]:
+def run(build: Callable[..., Any], inputs: Arrays, *, mode: Mode = "fp32", **options: Any) -> list[np.ndarray]:
     """The outputs of the program that `build` makes, in order."""
     with tempfile.TemporaryDirectory() as folder:
         path = save(build, Path(folder) / "model.mlpackage", inputs, **options)
-        with coreml_reference.open(path, mode=mode) as session:  # type: ignore[arg-type]
+        with coreml_reference.open(path, mode=mode) as session:
             given = {spec.name: inputs[spec.name].astype(spec.dtype) for spec in session.inputs}
             return list(session.run(given).values())

@@ -59,7 +59,7 @@ def convert(request: pytest.FixtureRequest) -> Callable[[], Any]:
             skip_model_load=True,
         )
 
-    made.ios = request.param  # type: ignore[attr-defined]
+    made.ios = request.param  # type: ignore[attr-defined]  # a function carries it beside what it makes
     return made
 
 
