@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 SHAPE = "1,3,32,32"
 
@@ -51,3 +54,15 @@ def assert_error(done: Done, code: int, *words: str) -> None:
 def export_tiny(tiny_file: Path, output: Path, *more: object) -> list[object]:
     """The command that exports the tiny model."""
     return ["export", f"{tiny_file}:build", "--target", "onnx", "--input-shape", SHAPE, "--output", output, *more]
+
+
+def wait_until_gone(pid: int) -> None:
+    """Return once the process has ended; fail after half a minute."""
+    for _ in range(600):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} survives")

@@ -6,12 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-from commands import Command, Done, assert_error, export_tiny, process
+from commands import Command, Done, assert_error, export_tiny, process, wait_until_gone
 
 from edgekit import api, artifact, cache, profiles, scratch, sources
 from edgekit.recipe import Recipe
@@ -140,21 +138,10 @@ def test_a_killed_export_leaves_nothing_half_written(
         printed = process.communicate()
     assert process.returncode == code
     assert printed == ("", "")
-    _wait_until_gone(int(said[1]))
+    wait_until_gone(int(said[1]))
     assert not out.exists()
     assert not (tmp_path / "cache" / "artifacts").exists()
     leftovers = list(temporary.glob(f"{scratch.PREFIX}*"))
     assert len(leftovers) == (1 if ending == signal.SIGKILL else 0)
     with scratch.folder(temporary):
         assert not [path for path in leftovers if path.exists()], "the next export sweeps"
-
-
-def _wait_until_gone(pid: int) -> None:
-    for _ in range(600):
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return
-        except psutil.NoSuchProcess:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} survives")

@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from commands import wait_until_gone
 
 from edgekit.errors import ConversionError, EdgekitError, Unsupported, UsageError
 from edgekit.isolation import Worker
@@ -30,17 +29,6 @@ def _fails(worker: Worker, code: str, **limits: float) -> EdgekitError:
     assert "the stage" in caught.value.what
     assert caught.value.next_step
     return caught.value
-
-
-def _wait_until_gone(pid: int) -> None:
-    for _ in range(600):
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return
-        except psutil.NoSuchProcess:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} survives")
 
 
 def test_a_worker_is_another_process_and_answers_call_after_call(worker: Worker) -> None:
@@ -116,7 +104,7 @@ def test_a_hang_is_stopped_at_the_time_limit(worker: Worker) -> None:
     assert isinstance(error, ConversionError)
     assert "took longer than" in error.what
     assert "thinking" in error.cause
-    _wait_until_gone(pid)
+    wait_until_gone(pid)
 
 
 def test_a_stage_that_takes_too_much_memory_is_stopped(worker: Worker) -> None:
@@ -128,7 +116,7 @@ def test_a_stage_that_takes_too_much_memory_is_stopped(worker: Worker) -> None:
     assert error.exit_code == 4
     assert "memory" in error.what
     assert "0.2 GiB" in error.what
-    _wait_until_gone(pid)
+    wait_until_gone(pid)
 
 
 def test_a_full_disk_is_told_as_such(worker: Worker) -> None:
@@ -166,7 +154,7 @@ def test_no_worker_outlives_its_block() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         fail_in_the_block()
-    _wait_until_gone(*pids)
+    wait_until_gone(*pids)
 
 
 _HOLDER = """
@@ -187,4 +175,4 @@ def test_a_busy_worker_ends_with_its_caller_however_that_ends(ending: signal.Sig
         assert caller.stdout is not None
         pid = int(caller.stdout.readline())
         caller.send_signal(ending)
-    _wait_until_gone(pid)
+    wait_until_gone(pid)

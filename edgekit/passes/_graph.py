@@ -19,6 +19,16 @@ aten = torch.ops.aten
 STATE = "edgekit_state"
 """Marks, in their meta, the nodes that read a buffer to which the graph writes, by one `copy_` at its end."""
 
+COPIES = (
+    aten.alias.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.detach.default,
+    aten.detach_.default,
+    aten.lift_fresh_copy.default,
+)
+"""Calls whose result is their operand, element by element."""
+
 DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
 
 

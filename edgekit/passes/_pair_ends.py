@@ -9,17 +9,9 @@ from collections.abc import Iterator
 
 from torch.fx import Node
 
-from edgekit.passes._graph import argument, aten, constant, is_call, shape, value
+from edgekit.passes._graph import COPIES, argument, aten, constant, is_call, shape, value
 from edgekit.passes._pairs import Pair, Rewriter, before, precision
 
-COPIES = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.detach.default,
-    aten.detach_.default,
-    aten.lift_fresh_copy.default,
-)
 RESHAPES = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
 _ELEMENTWISE = (
     aten.elu.default,

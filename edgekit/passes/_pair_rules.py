@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from edgekit.passes._graph import argument, aten, is_call, shape, value
-from edgekit.passes._pair_ends import COPIES, RESHAPES, view_as_complex
+from edgekit.passes._graph import COPIES, argument, aten, is_call, shape, value
+from edgekit.passes._pair_ends import RESHAPES, view_as_complex
 from edgekit.passes._pairs import Pair, Part, Rewriter, precision
 from edgekit.passes._regions import Refused
 

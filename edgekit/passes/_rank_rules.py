@@ -14,19 +14,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from edgekit.passes._graph import argument, aten, is_call, value
+from edgekit.passes._graph import COPIES, argument, aten, is_call, value
 from edgekit.passes._ranks import Held, Ranks, Run, Size, permutation, runs, sizes_of
 
 Rule = Callable[[Ranks, Node], Held]
 
-_COPIES = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.detach.default,
-    aten.detach_.default,
-    aten.lift_fresh_copy.default,
-)
 _CASTS = (aten.to.dtype, aten.to.dtype_layout, aten.to.other, aten._to_copy.default, aten.type_as.default)
 # Every element where it was, in other sizes.
 _RESHAPES = (
@@ -119,7 +111,7 @@ def again(ranks: Ranks, node: Node, x: Node, **others: Any) -> Node:
 def is_pointwise(node: Node) -> bool:
     """Whether a node computes element by element."""
     tagged = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags
-    return (tagged or is_call(node, *_POINTWISE)) and not is_call(node, *_COPIES)
+    return (tagged or is_call(node, *_POINTWISE)) and not is_call(node, *COPIES)
 
 
 def pointwise(ranks: Ranks, node: Node) -> Held:
@@ -351,7 +343,7 @@ def _unfold(ranks: Ranks, node: Node) -> Held:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys(_COPIES, _copy),
+    **dict.fromkeys(COPIES, _copy),
     **dict.fromkeys(_CASTS, _cast),
     **dict.fromkeys(_RESHAPES, _reshape),
     **dict.fromkeys(PERMUTATIONS, _permute),

@@ -6,18 +6,10 @@ from __future__ import annotations
 from torch.fx import Node
 
 from edgekit.passes import Changes
-from edgekit.passes._graph import DROPOUTS, argument, aten, is_call, replace, shape, value
+from edgekit.passes._graph import COPIES, DROPOUTS, argument, aten, is_call, replace, shape, value
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
-_COPIES = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.detach.default,
-    aten.detach_.default,
-    aten.lift_fresh_copy.default,
-)
 _RESHAPES = (aten.view.default, aten.reshape.default)
 # A copy before these may be there for the layout it gives.
 _READS_LAYOUT = (aten.view_as_complex.default, aten.view.dtype)
@@ -63,7 +55,7 @@ def _is_noop(node: Node) -> bool:
     source = node.args[0]
     if is_call(node, *DROPOUTS):
         return not argument(node, 2, "train", True)
-    if is_call(node, *_COPIES):
+    if is_call(node, *COPIES):
         return not any(is_call(user, *_READS_LAYOUT) for user in node.users)
     if is_call(node, *_SAME_WHEN_SHAPE_STAYS):
         return shape(node) == shape(source)

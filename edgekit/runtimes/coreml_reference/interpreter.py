@@ -17,7 +17,7 @@ from torch import Tensor
 from edgekit.errors import ArtifactError, Unsupported
 from edgekit.runtimes.coreml_reference import binding, ops
 from edgekit.runtimes.coreml_reference.binding import Argument, Fixed
-from edgekit.runtimes.coreml_reference.ops import State
+from edgekit.runtimes.coreml_reference.ops import FLOATS, WHOLE, State
 from edgekit.runtimes.coreml_reference.package import Block, Function, Operation, Reference, Type
 
 Mode = Literal["fp32", "declared"]
@@ -25,17 +25,6 @@ Mode = Literal["fp32", "declared"]
 Observer = Callable[[Operation, str, Tensor], None]
 """Called with an operation, the name of one of its results, and that result."""
 
-_FLOATS = ("fp16", "fp32", "fp64")
-_DTYPES = {
-    "int8": torch.int8,
-    "uint8": torch.uint8,
-    "int16": torch.int16,
-    "uint16": torch.int32,  # torch computes with few unsigned types
-    "int32": torch.int32,
-    "uint32": torch.int64,
-    "int64": torch.int64,
-    "bool": torch.bool,
-}
 _NEXT_STEP = "the package is wrong there, or edgekit is: report the model"
 
 
@@ -90,15 +79,15 @@ def settled(value: Any, declared: Type, mode: Mode) -> Any:
     """A result as its declared type and the mode leave it."""
     if not isinstance(value, Tensor):
         return value
-    if declared.dtype in _FLOATS:
+    if declared.dtype in FLOATS:
         value = value.float()
         return value.half().float() if mode == "declared" and declared.dtype == "fp16" else value
-    return value.to(_DTYPES.get(declared.dtype, value.dtype))
+    return value.to(WHOLE.get(declared.dtype, value.dtype))
 
 
 def _zeros(declared: Type) -> Tensor:
     shape = [1 if size is None else size for size in declared.shape]
-    return torch.zeros(shape, dtype=_DTYPES.get(declared.dtype, torch.float32))
+    return torch.zeros(shape, dtype=WHOLE.get(declared.dtype, torch.float32))
 
 
 class _Body:

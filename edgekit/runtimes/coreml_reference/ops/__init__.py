@@ -22,7 +22,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NewType
 
+import torch
 from torch import Tensor
+
+FLOATS = ("fp16", "fp32", "fp64")
+WHOLE = {
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+    "uint16": torch.int32,  # torch computes with few unsigned types
+    "int32": torch.int32,
+    "uint32": torch.int64,
+    "int64": torch.int64,
+    "bool": torch.bool,
+}
+"""What torch computes MIL's types without fractions in."""
 
 Operator = Callable[..., Any]
 

@@ -5,19 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_DTYPES = {
-    "fp16": torch.float32,  # the interpreter rounds
-    "fp32": torch.float32,
-    "fp64": torch.float32,
-    "int8": torch.int8,
-    "uint8": torch.uint8,
-    "int16": torch.int16,
-    "uint16": torch.int32,  # torch computes with few unsigned types
-    "int32": torch.int32,
-    "uint32": torch.int64,
-    "int64": torch.int64,
-    "bool": torch.bool,
-}
+from edgekit.runtimes.coreml_reference.ops import FLOATS, WHOLE
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
@@ -108,7 +96,7 @@ def identity(x: Tensor) -> Tensor:
 
 def cast(x: Tensor, dtype: str) -> Tensor:
     """To integers towards zero; to bool whether it is not zero."""
-    return x.to(_DTYPES[dtype])
+    return x.to(torch.float32 if dtype in FLOATS else WHOLE[dtype])  # the interpreter rounds
 
 
 def abs(x: Tensor) -> Tensor:
