@@ -68,6 +68,7 @@ def test_the_version_is_told(edgekit: Command) -> None:
         (["export", "no.yaml"], ["no.yaml does not exist"]),
         (["export", "no.py:build", "-t", "onnx", "--input-shape", "1"], ["no.py does not exist"]),
         (["verify", "nowhere"], ["nowhere is not an edgekit artifact", "no such directory"]),
+        (["profile", "artifacts/lsnet_t-onx"], ["artifacts/lsnet_t-onx does not exist", "check the path"]),
         (["predict", "nowhere", "p.jpg"], ["nowhere is not an edgekit artifact"]),
     ],
 )

@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.artifact import Preprocessing
@@ -84,11 +85,14 @@ def family_of(name: str) -> str | None:
 
 
 def find(name: str) -> Variant:
-    """The variant `name`; a family's name means its smallest. Raises UnknownName with near names."""
+    """The variant `name`; a family's name means its smallest. Raises UnknownName with near names, and UsageError for what
+    reads as a path: nothing is there, or a model would not have been looked for."""
     family = family_of(name)
     members = variants(family) if family else {}
     if name == family:
         return next(iter(members.values()))
+    if name not in members and len(Path(name).parts) > 1:
+        raise UsageError(f"{name} does not exist", next_step="check the path, or name a model: `edgekit models` lists them")
     if name not in members:
         raise UnknownName("model", name, [*all_variants(), *families()], listing="edgekit models")
     return members[name]
