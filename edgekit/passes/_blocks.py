@@ -28,12 +28,13 @@ def blocked(graph_module: GraphModule, block: int) -> set[Node]:
     """The nodes whose values lie in blocks of `block` channels."""
     found: set[Node] = set()
     for node in graph_module.graph.nodes:
-        if node.op == "call_function" and _is_blocked(node, found, block):
+        if is_blocked(node, found, block):
             found.add(node)
     return found
 
 
-def _is_blocked(node: Node, found: set[Node], block: int) -> bool:
+def is_blocked(node: Node, found: set[Node], block: int) -> bool:
+    """Whether a node's value lies in blocks, `found` being those before it whose values do."""
     if is_call(node, aten.conv2d.default):
         return _takes_blocks(node, block)
     if is_call(node, *UNARY, aten.upsample_nearest2d.vec, aten.batch_norm.default):

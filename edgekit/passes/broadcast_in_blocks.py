@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from torch.fx import GraphModule, Node
 
-from edgekit.passes import Changes, Refusal
-from edgekit.passes._blocks import UNARY, blocked
+from edgekit.passes import Changes
+from edgekit.passes._blocks import UNARY, blocked, is_blocked
 from edgekit.passes._graph import add_call, add_constant, argument, aten, calls, is_call, only_user, replace, shape, where
 from edgekit.passes._layers import layer
 from edgekit.profiles import RuntimeProfile
@@ -26,29 +26,23 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     if block is None:
         return changes
     for graph_module in program:
-        found = blocked(graph_module, block)
-        for node in calls(graph_module, aten.mean.dim):
-            _pool(node, found, block)
-        for node in calls(graph_module, aten.mul.Tensor):
-            if len({shape(operand) for operand in node.args[:2] if isinstance(operand, Node)}) < 2:
-                continue
-            found = blocked(graph_module, block)
-            operands = [operand for operand in node.args if isinstance(operand, Node) and operand in found]
-            full = [operand for operand in operands if shape(operand) == shape(node)]
-            if len(operands) < 2 or len(full) != 1:
-                continue
-            [whole] = full
-            [gate] = [operand for operand in operands if operand is not whole]
-            reason = _widen(graph_module, node, whole, gate, block)
-            if reason:
-                changes.refusals.append(Refusal(where(node), reason))
-            else:
-                changes.changed += 1
+        _pool_means(graph_module, block)
+        found: set[Node] = set()
+        for node in list(graph_module.graph.nodes):
+            made = _widened(graph_module, node, found, block, changes)
+            if made is not None or is_blocked(node, found, block):
+                found.add(made or node)
     return changes
 
 
-def _pool(node: Node, found: set[Node], block: int) -> None:
+def _pool_means(graph_module: GraphModule, block: int) -> None:
     """The mean of a map becomes the pooling that stays in the layout."""
+    found = blocked(graph_module, block)
+    for node in calls(graph_module, aten.mean.dim):
+        _pool(node, found, block)
+
+
+def _pool(node: Node, found: set[Node], block: int) -> None:
     source = node.args[0]
     assert isinstance(source, Node)
     rank = len(shape(source))
@@ -60,22 +54,38 @@ def _pool(node: Node, found: set[Node], block: int) -> None:
         replace(node, add_call(node, aten.avg_pool2d.default, source, list(shape(source)[2:])))
 
 
-def _widen(graph_module: GraphModule, node: Node, whole: Node, gate: Node, block: int) -> str:
+def _widened(graph_module: GraphModule, node: Node, found: set[Node], block: int, changes: Changes) -> Node | None:
+    """The product of equal shapes that stands in for a broadcasting one of values in the layout; None for any other node."""
+    if not is_call(node, aten.mul.Tensor):
+        return None
+    operands = [operand for operand in node.args if isinstance(operand, Node) and operand in found]
+    full = [operand for operand in operands if shape(operand) == shape(node)]
+    if len(operands) < 2 or len(full) != 1:
+        return None
+    [whole] = full
+    [gate] = [operand for operand in operands if operand is not whole]
+    wide = _wide(graph_module, node, gate, block)
+    changes.record(where(node), wide if isinstance(wide, str) else "")
+    if isinstance(wide, str):
+        return None
+    made = add_call(node, aten.mul.Tensor, whole, wide)
+    replace(node, made)
+    return made
+
+
+def _wide(graph_module: GraphModule, node: Node, gate: Node, block: int) -> Node | str:
+    """The gate in the shape of the product `node`, in the layout; or why not."""
     batch, channels, height, width = shape(node)
     if shape(gate) == (batch, channels, 1, 1):
-        wide = add_call(node, aten.upsample_nearest2d.vec, gate, [height, width], None)
-    elif shape(gate) == (batch, 1, height, width):
-        if channels % block:
-            return f"{channels} channels are no whole blocks of {block}"
-        made = _a_block_of(graph_module, gate, block)
-        if isinstance(made, str):
-            return made
-        wide = add_call(node, aten.cat.default, [made] * (channels // block), 1) if channels > block else made
-    else:
+        return add_call(node, aten.upsample_nearest2d.vec, gate, [height, width], None)
+    if shape(gate) != (batch, 1, height, width):
         return "it broadcasts along other axes than all channels or all pixels"
-    assert callable(node.target)
-    replace(node, add_call(node, node.target, whole, wide))
-    return ""
+    if channels % block:
+        return f"{channels} channels are no whole blocks of {block}"
+    made = _a_block_of(graph_module, gate, block)
+    if isinstance(made, str) or channels == block:
+        return made
+    return add_call(node, aten.cat.default, [made] * (channels // block), 1)
 
 
 def _a_block_of(graph_module: GraphModule, gate: Node, block: int) -> Node | str:
