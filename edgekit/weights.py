@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgekit import checkpoint
 from edgekit.errors import WeightsError
@@ -41,26 +42,35 @@ def initialise(module: nn.Module, input_shape: tuple[int, ...]) -> None:
 
 def _calibrate(module: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Set every BatchNorm's statistics from one pass over two noise images: without it activations grow past fp16."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the cumulative average, here of one batch
-        norm.train()
     noise = np.random.RandomState(0).standard_normal((2, *input_shape[1:]))
-    dtype = next(module.parameters()).dtype
-    # In float64, so that the sums' order (threads, vector width) does not reach the float32 result.
-    with torch.no_grad():
-        module.double()(torch.from_numpy(noise))
-    module.to(dtype)
-    for norm, momentum in zip(norms, momenta, strict=True):
+    for norm in calibrate(module, [torch.from_numpy(noise)]):
         assert norm.running_var is not None
         # Two images say too little of one channel: a variance that happens to be tiny would make the model chaotic.
         norm.running_var.fill_(norm.running_var.mean())
+
+
+def calibrate(module: nn.Module, batches: Sequence[Tensor]) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Set every BatchNorm's statistics to the mean of those of `batches`, all else in evaluation mode; the norms, as they
+    then are."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return []
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative average
+        norm.train()
+    dtype = next(module.parameters()).dtype
+    # In float64, so that the sums' order (threads, vector width) does not reach the float32 result.
+    with torch.no_grad():
+        module.double()
+        for batch in batches:
+            module(batch.double())
+    module.to(dtype)
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+    return norms
 
 
 def _seeded(name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

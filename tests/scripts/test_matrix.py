@@ -26,13 +26,16 @@ def _record(conversion: Parity, precision: Parity) -> ParityRecord:
     return ParityRecord(reference="eager", runtime=None, conversion=conversion, precision=precision)
 
 
-_CELLS = {
-    "lsnet_t": [
-        Cell("lsnet_t", "onnx", "fp32", _record(_PROVEN, _PROVEN), 45_600_000, 21.7, "510, all on the CPU"),
-        Cell("lsnet_t", "executorch", failure="lowering to executorch crashed (signal SIGSEGV)"),
-        Cell("lsnet_t", "coreml", "fp16", _record(_NOT_RUN, _NOT_RUN), 1, 1.0, "9"),
-    ]
-}
+_TOO_LITTLE = _PROVEN.model_copy(
+    update={"sqnr_db": 5.04, "bound_sqnr_db": 30.0, "passed": False, "reason": "gather at x|y is 12.0 dB\nfrom fp32"}
+)
+_CELLS = [
+    Cell("lsnet_t", "onnx", "fp32", _record(_PROVEN, _PROVEN), 45_600_000, 21.7, "510, all on the CPU"),
+    Cell("lsnet_t", "executorch", "fp32", failure="lowering to executorch crashed (signal SIGSEGV)"),
+    Cell("lsnet_t", "coreml", "fp16", _record(_PROVEN, _TOO_LITTLE), 1, 1.0, "9"),
+    Cell("lsnet_t", "coreml", "fp32", _record(_NOT_RUN, _NOT_RUN), 1, 1.0, "9"),
+    Cell("lsnet_t", "coreml", "fp32", _record(_PROVEN, _PROVEN), 1, 1.0, "9", statistics="the golden vectors"),
+]
 
 
 @pytest.fixture
@@ -43,12 +46,16 @@ def tiny_recipe(tiny_file: Path, tmp_path: Path) -> str:
 
 
 def test_every_cell_is_a_row_with_its_evidence_or_its_failure() -> None:
-    text = matrix.report(_CELLS)
-    assert "3 cells, 2 made, 1 failed" in text
+    text = matrix.report(_CELLS, "5 cells in 3.2 min, 2 at once")
+    assert "5 cells in 3.2 min, 2 at once, 4 made, 1 failed" in text
     assert "| lsnet_t | onnx | fp32 | 101.3 dB | 101.3 dB | 45.6 MB | 22 s | 510, all on the CPU |" in text
-    assert "| lsnet_t | executorch | - | **lowering to executorch crashed (signal SIGSEGV)** | - | - | - | - |" in text
-    assert "| lsnet_t | coreml | fp16 | not run: Core ML runs on macOS and iOS only |" in text
-    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    assert "| lsnet_t | executorch | fp32 | **lowering to executorch crashed (signal SIGSEGV)** | - | - | - | - |" in text
+    assert "| lsnet_t | coreml | fp32 | not run: Core ML runs on macOS and iOS only |" in text
+    assert "| lsnet_t | coreml | fp16 | 101.3 dB | 5.0 dB, too little: gather at x/y is 12.0 dB from fp32 | 0.0 MB |" in text
+    own, golden = text.split("## Core ML under the golden weights")
+    assert "| lsnet_t | the golden vectors | 101.3 dB |" in golden
+    for table in own, golden:
+        assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
 
 
 def test_the_readme_s_table_is_replaced_and_nothing_else() -> None:
@@ -72,20 +79,36 @@ def test_a_failing_cell_does_not_lose_the_others(
     monkeypatch.setattr(matrix, "TITLES", {"onnx": "ONNX"})
     before = matrix.REPORT.read_text(encoding="utf-8")
     assert matrix.main(["no_such_model", tiny_recipe]) == 1
-    failed, made = capsys.readouterr().out.splitlines()[2:]
+    failed, made, took = capsys.readouterr().out.splitlines()[2:]
     assert "**unknown model 'no_such_model': no model has that name**" in failed
     assert "dB" in made
     assert ", all on the CPU |" in made
+    assert took.startswith("2 cells in ")
     assert matrix.REPORT.read_text(encoding="utf-8") == before, "named models are printed alone"
+
+
+def test_every_variant_has_its_cells_and_one_under_the_golden_weights() -> None:
+    assert list(matrix.requests("lsnet_t")) == [
+        ("lsnet_t", "onnx", "fp32", False),
+        ("lsnet_t", "executorch", "fp32", False),
+        ("lsnet_t", "coreml", "fp16", False),
+        ("lsnet_t", "coreml", "fp32", False),
+        ("lsnet_t", "coreml", "fp32", True),
+    ]
 
 
 @pytest.mark.slow
 def test_executorch_and_core_ml_say_what_stays_outside(tiny_recipe: str) -> None:
-    assert matrix.cell(tiny_recipe, "executorch").operators == "1 delegate; outside: nothing"
-    assert "off the Neural Engine by its profile: nothing" in matrix.cell(tiny_recipe, "coreml").operators
+    assert matrix.cell(tiny_recipe, "executorch", "fp32").operators == "1 delegate; outside: nothing"
+    assert "off the Neural Engine by its profile: nothing" in matrix.cell(tiny_recipe, "coreml", "fp16").operators
 
 
 def test_a_reduced_precision_is_told_beside_the_conversion() -> None:
-    reduced = _PROVEN.model_copy(update={"sqnr_db": 41.6})
-    assert Cell("m", "coreml", "fp16", _record(_PROVEN, reduced), 1, 1.0, "9").support == "101 dB, fp16 42 dB"
-    assert Cell("m", "coreml", "fp32", _record(_PROVEN, _PROVEN), 1, 1.0, "9").support == "101 dB"
+    whole = Cell("m", "coreml", "fp32", _record(_PROVEN, _PROVEN))
+    enough = _PROVEN.model_copy(update={"sqnr_db": 41.6})
+    assert matrix.support([Cell("m", "coreml", "fp16", _record(_PROVEN, enough)), whole]) == "101 dB, fp16 42 dB"
+    assert (
+        matrix.support([Cell("m", "coreml", "fp16", _record(_PROVEN, _TOO_LITTLE)), whole]) == "101 dB, fp16 5 dB (too little)"
+    )
+    assert matrix.support([Cell("m", "coreml", "fp16", failure="crashed"), whole]) == "fails"
+    assert matrix.support([whole]) == "101 dB"
