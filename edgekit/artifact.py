@@ -123,6 +123,9 @@ class ParityRecord(Frozen):
     runtime: str | None
     conversion: Parity
     precision: Parity
+    stand_in_sqnr_db: float | None = None
+    """Of what stands in for this runtime elsewhere, against this runtime: the worst over reference inputs and outputs. Null
+    where nothing does, and where it ran itself."""
 
 
 class Manifest(BaseModel):
@@ -252,15 +255,17 @@ def _read_manifest(directory: Path) -> Manifest:
 
 def _no_artifact(directory: Path) -> ArtifactError:
     """The error for a place that holds no manifest, with the artifact that was probably meant."""
-    what = f"{directory} is not an edgekit artifact"
-    if directory.is_dir():
-        inside = sorted(str(manifest.parent) for manifest in directory.glob(f"*/{MANIFEST}"))
-        cause = f"it holds no {MANIFEST}"
-    else:
-        inside = [str(p) for p in directory.parents if (p / MANIFEST).is_file()]
-        cause = "it is a file" if directory.exists() else "no such directory"
-    hint = f"did you mean {' or '.join(inside[:3])}?" if inside else "give the directory that `edgekit export` wrote"
-    return ArtifactError(what, cause=cause, next_step=hint)
+    cause = "no such directory"
+    if directory.exists():
+        cause = f"it holds no {MANIFEST}" if directory.is_dir() else "it is a file"
+    inside = sorted(str(manifest.parent) for manifest in directory.glob(f"*/{MANIFEST}")) if directory.is_dir() else []
+    near = inside or [str(p) for p in directory.parents if (p / MANIFEST).is_file()]
+    hint = "give the directory that `edgekit export` wrote; a model file alone is for `edgekit profile` and edgekit.open()"
+    return ArtifactError(
+        f"{directory} is not an edgekit artifact",
+        cause=cause,
+        next_step=f"did you mean {' or '.join(near[:3])}?" if near else hint,
+    )
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -236,6 +236,8 @@ def show_parity(record: ParityRecord) -> None:
     columns = ("question", "SQNR dB", "bound", "max error/spread", "cosine", "top-1", "verdict")
     show_table(columns, rows, right=(1, 2, 3, 4, 5))
     note(f"{record.runtime} against {record.reference}")
+    if record.stand_in_sqnr_db is not None:
+        note(f"The reference interpreter, which stands in for it elsewhere, is {record.stand_in_sqnr_db:.1f} dB from it.")
     for question, answer in (("conversion", record.conversion), ("precision", record.precision)):
         if answer.reason:
             note(f"{question}: {answer.reason}")

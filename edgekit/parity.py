@@ -142,17 +142,25 @@ class Runs:
     in_fp32: list[Outputs] | None
     """With every float tensor computed in fp32; None where nothing does that for this kind of artifact."""
 
+    stand_in: list[Outputs] | None = None
+    """What stands in for the runtime elsewhere gives; None where nothing does, and where it ran itself."""
+
 
 def runs_of(model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reference: Path) -> Runs:
     """Run the model file on the reference inputs, as its runtime computes and in fp32."""
     runtime = runtimes.find(model_file.suffix)
     given, _ = read_reference(reference)
+
+    def opened_by(function: str) -> list[Outputs] | None:
+        if not hasattr(runtime, function):
+            return None
+        with getattr(runtime, function)(model_file, inputs, outputs) as session:
+            return [session.run(values) for values in given]
+
     with runtime.open(model_file, inputs, outputs) as session:
         name, found = session.runtime, [session.run(values) for values in given]
-    if not hasattr(runtime, "open_in_fp32"):
-        return Runs(name, found, None)
-    with runtime.open_in_fp32(model_file, inputs, outputs) as session:
-        return Runs(name, found, [session.run(values) for values in given])
+    stand_in = None if runtimes.REFERENCE in name else opened_by("open_stand_in")
+    return Runs(name, found, opened_by("open_in_fp32"), stand_in)
 
 
 def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = "") -> ParityRecord:
@@ -178,6 +186,9 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
         runtime=None if runs is None else runs.runtime,
         conversion=answer(in_fp32, expected, recipe.conversion_sqnr_db),
         precision=answer(None if runs is None else runs.outputs, arrays["outputs"], recipe.precision_sqnr_db),
+        stand_in_sqnr_db=compare(runs.outputs, runs.stand_in, recipe.precision_sqnr_db).sqnr_db
+        if runs is not None and runs.stand_in is not None
+        else None,
     )
 
 

@@ -10,7 +10,7 @@ import copy
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from edgekit.isolation import Worker
 from edgekit.passes import Changes
 from edgekit.profiles import DeviceProfile, RuntimeProfile
 from edgekit.recipe import Recipe
+from edgekit.runtimes import TensorSpec
 from edgekit.sources import LoadedModel
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ def _manifest(
         ),
         target=recipe.target,
         precision=program.precision,
-        inputs=tuple(artifact.Tensor(**asdict(spec), preprocessing=model.preprocessing) for spec in inputs),
-        outputs=tuple(artifact.Tensor(**asdict(spec)) for spec in outputs),
+        inputs=tuple(_tensor(spec, model.preprocessing) for spec in inputs),
+        outputs=tuple(_tensor(spec) for spec in outputs),
         files=artifact.list_files(files[0].parent, files),
         device=device.model_dump(mode="json"),
         passes=tuple(
@@ -221,4 +222,11 @@ def _manifest(
         stages_s=stages.taken_s,
         versions=cache.tool_versions(),
         recipe=recipe,
+    )
+
+
+def _tensor(spec: TensorSpec, preprocessing: artifact.Preprocessing | None = None) -> artifact.Tensor:
+    """An input or output as the manifest keeps it."""
+    return artifact.Tensor(
+        name=spec.name, shape=spec.shape, dtype=spec.dtype, max_shape=spec.max_shape, preprocessing=preprocessing
     )

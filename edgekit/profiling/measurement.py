@@ -154,6 +154,9 @@ class Measurement:
     floor: Floor
     fingerprint: Fingerprint
     processes: Annotated[tuple[Process, ...], Field(min_length=1)]
+    reference_timing: bool = False
+    """Whether an interpreter made to be right was timed, in place of a runtime that does not run here: its figures say nothing
+    of that runtime or of a phone."""
     schema_version: Literal[1] = SCHEMA_VERSION
 
     @property

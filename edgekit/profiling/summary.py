@@ -9,6 +9,7 @@ import edgekit
 from edgekit.profiling import machine, roofline, statistics
 from edgekit.profiling.measurement import Fingerprint, Measurement, Process
 from edgekit.profiling.subject import Subject
+from edgekit.runtimes import REFERENCE
 
 
 def summarize(
@@ -67,4 +68,5 @@ def summarize(
             edgekit=edgekit.__version__,
         ),
         processes=tuple(processes),
+        reference_timing=REFERENCE in runtime,
     )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from edgekit.profiling.comparison import ratio
 from edgekit.profiling.measurement import Estimate, Measurement
-from edgekit.runtimes import REFERENCE
 
 _NOTABLE_WAIT = 0.02
 _NOTABLE_DRIFT = 0.05
@@ -39,8 +38,8 @@ def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
 def warnings(measurement: Measurement) -> list[str]:
     """What should make a reader doubt the figures, each with what to do about it."""
     found = []
-    if REFERENCE in measurement.fingerprint.runtime:
-        found.append("timed in the reference interpreter, which is made to be right: says nothing of Core ML or of a phone")
+    if measurement.reference_timing:
+        found.append("reference timing, not a phone's: an interpreter made to be right stood in for the device's own runtime")
     if measurement.waited_share is not None and measurement.waited_share > _NOTABLE_WAIT:
         found.append(
             f"another program had the core {measurement.waited_share:.0%} of the time, and latencies include the waiting: "

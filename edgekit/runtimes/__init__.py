@@ -6,6 +6,7 @@ A runtime file is found by its name and exports
 - `LIBRARIES`: the modules its `open` imports, so that measuring a load can import them first;
 - `open(model_file, inputs, outputs) -> Session`, where `inputs` and `outputs` name the tensors for formats that do not
   keep the names themselves (`None` when there is no manifest);
+- where another runtime executes these files on systems that lack this one, `open_stand_in`, likewise;
 - where artifacts may compute below fp32, `open_in_fp32`, likewise: the same program with every float tensor in fp32; and
   `first_loss(model_file, inputs, bound_sqnr_db)`: the first operation that the precision takes too far from that, in words.
 """
@@ -46,18 +47,42 @@ class TensorSpec:
     max_shape: tuple[int, ...] | None = None
     """In the largest batch, where the batch is dynamic: an axis may then be as long as it is here. None: `shape` alone fits."""
 
+    choices: tuple[tuple[range, ...], ...] = ()
+    """The shapes it takes, by the sizes of their axes, where the model itself lists several or leaves sizes open; `shape` is
+    then its usual one."""
+
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of `shape` fits."""
+        if self.choices:
+            return any(
+                len(shape) == len(axes) and all(size in sizes for size, sizes in zip(shape, axes, strict=True))
+                for axes in self.choices
+            )
         if self.max_shape is None or len(shape) != len(self.shape):
             return shape == self.shape
         sizes = zip(shape, self.shape, self.max_shape, strict=True)
         return all(size == own or (own != most and 1 <= size <= most) for size, own, most in sizes)
 
     def __str__(self) -> str:
+        if self.choices:
+            return f"{self.dtype} {' or '.join(map(_shape, self.choices))}"
         if self.max_shape is None:
             return f"{self.dtype} {list(self.shape)}"
         sizes = (f"1 to {most}" if own != most else str(own) for own, most in zip(self.shape, self.max_shape, strict=True))
         return f"{self.dtype} [{', '.join(sizes)}]"
+
+
+UNLIMITED = 2**31
+"""Ends the range of an axis that may be of any length."""
+
+
+def _shape(axes: Sequence[range]) -> str:
+    """The shapes of which each axis has one of these sizes, in words."""
+    sizes = (
+        str(axis.start) if len(axis) == 1 else f"{axis.start} {'or more' if axis.stop >= UNLIMITED else f'to {axis[-1]}'}"
+        for axis in axes
+    )
+    return f"[{', '.join(sizes)}]"
 
 
 class Session(ABC):

@@ -88,8 +88,12 @@ def _spec(function: Function, name: str) -> TensorSpec:
     declared = {**function.results, **function.inputs}[name]
     described = function.border.get(name, declared)
     shape = tuple(-1 if size is None else size for size in described.shape or declared.shape)
-    dtype = _NUMPY_NAMES.get(described.dtype, described.dtype)
-    return TensorSpec(name, shape, dtype, function.largest.get(name))
+    return TensorSpec(name, shape, numpy_name(described.dtype), choices=function.choices.get(name, ()))
+
+
+def numpy_name(dtype: str) -> str:
+    """What numpy calls a dtype of MIL's."""
+    return _NUMPY_NAMES.get(dtype, dtype)
 
 
 def open(

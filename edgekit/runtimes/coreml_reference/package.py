@@ -6,7 +6,8 @@ executed is what was saved, not what the converter held in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from edgekit.errors import ArtifactError, EdgekitError, Unsupported
 from edgekit.quiet import quiet
+from edgekit.runtimes import UNLIMITED
 
 Constant = Any
 """A constant as coremltools reads it: a numpy array, a number, a string, or a list of strings."""
@@ -87,8 +89,8 @@ class Function:
     border: Mapping[str, Type] = field(default_factory=dict)
     """Types that the package's description, rather than the program, gives inputs and outputs: what Core ML takes and gives."""
 
-    largest: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The largest shapes of inputs whose shape may differ."""
+    choices: Mapping[str, tuple[tuple[range, ...], ...]] = field(default_factory=dict)
+    """The shapes of inputs that may differ in shape, by the sizes of their axes."""
 
     outputs: tuple[str, ...] = ()
     """In the description's order."""
@@ -104,7 +106,7 @@ def load(path: Path, function: str | None = None) -> Function:
 
     Raises ArtifactError for a damaged package, and Unsupported for a sound one of another kind.
     """
-    spec, weights = _specification(path)
+    spec, weights = specification(path)
     kind = spec.WhichOneof("Type")
     if kind != "mlProgram":
         raise Unsupported(
@@ -122,8 +124,7 @@ def load(path: Path, function: str | None = None) -> Function:
             next_step=_AGAIN if function is None else "name one of these",
         )
     try:
-        described = next((f for f in spec.description.functions if f.name == name), spec.description)
-        return _Reader(path, weights).function(name, functions[name], described)
+        return _Reader(path, weights).function(name, functions[name], description(spec, name))
     except EdgekitError:
         raise
     except Exception as error:  # coremltools' readers raise whatever they meet first in a damaged program
@@ -132,17 +133,40 @@ def load(path: Path, function: str | None = None) -> Function:
         ) from error
 
 
-def _specification(path: Path) -> tuple[Any, Path | None]:
-    """The package's specification and its folder of weights, if it has one."""
+def specification(path: Path) -> tuple[Any, Path | None]:
+    """The package's specification and its folder of weights, if it has one. Raises ArtifactError for a damaged package."""
     with quiet():
         from coremltools.models import utils
+    fault = _manifest_fault(path / "Manifest.json") if path.is_dir() else ""
     try:
         spec = utils.load_spec(str(path))
     except Exception as error:  # a missing file, a damaged manifest and a truncated message have no common class
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = fault or next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ArtifactError(f"{path} is not a sound Core ML package", cause=cause, next_step=_AGAIN) from error
+    if not spec.ByteSize():
+        raise ArtifactError(f"{path} is not a sound Core ML package", cause="its specification is empty", next_step=_AGAIN)
     weights = utils._try_get_weights_dir_path(str(path))
     return spec, Path(weights) if weights else None
+
+
+def _manifest_fault(manifest: Path) -> str:
+    """What is wrong with a package's manifest, in words; empty when the model's file is where it says."""
+    if not manifest.is_file():
+        return "it has no Manifest.json"
+    try:
+        content = json.loads(manifest.read_bytes())
+        entry = content["itemInfoEntries"][content["rootModelIdentifier"]]
+        file = manifest.parent / "Data" / entry["path"]
+    except ValueError:  # no JSON, or no text at all
+        return "its Manifest.json is no JSON"
+    except (KeyError, TypeError):
+        return "its Manifest.json names no model"
+    return "" if file.is_file() else f"it lacks {file.relative_to(manifest.parent)}, which its Manifest.json names"
+
+
+def description(spec: Any, function: str) -> Any:
+    """What the specification says of a function's inputs, outputs and states."""
+    return next((found for found in spec.description.functions if found.name == function), spec.description)
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -188,8 +212,8 @@ class _Reader:
             inputs={n: t for n, (proto, t) in types.items() if proto.WhichOneof("type") != "stateType"},
             states={n: t for n, (proto, t) in types.items() if proto.WhichOneof("type") == "stateType"},
             body=self._block(spec.block_specializations[spec.opset]),
-            border={feature.name: border for feature in features if (border := _border(feature.type))},
-            largest={feature.name: shape for feature in described.input if (shape := _largest(feature.type))},
+            border={feature.name: border for feature in features if (border := border_of(feature.type))},
+            choices={feature.name: choices for feature in described.input if (choices := choices_of(feature.type))},
             outputs=tuple(feature.name for feature in described.output),
         )
 
@@ -276,21 +300,53 @@ def _type(spec: Any) -> Type:
 _MULTI_ARRAY_DTYPES = {65568: "fp32", 65552: "fp16", 65600: "fp64", 131104: "int32", 131080: "int8"}
 
 
-def _border(spec: Any) -> Type | None:
-    """What Core ML takes or gives for a feature: None where it is no array of a stated shape."""
-    if spec.WhichOneof("Type") != "multiArrayType":
-        return None
-    array = spec.multiArrayType
-    return Type(_MULTI_ARRAY_DTYPES.get(array.dataType, "fp32"), tuple(int(size) for size in array.shape))
-
-
-def _largest(spec: Any) -> tuple[int, ...] | None:
-    """The largest size of each axis that Core ML takes; None for one fixed shape."""
-    array = spec.multiArrayType
-    kind = array.WhichOneof("ShapeFlexibility") if spec.WhichOneof("Type") == "multiArrayType" else None
-    if kind == "shapeRange":
-        bounds = (int(size.upperBound) for size in array.shapeRange.sizeRanges)
-        return tuple(bound if bound >= 0 else np.iinfo(np.int32).max for bound in bounds)
-    if kind == "enumeratedShapes":
-        return tuple(map(max, zip(*(shape.shape for shape in array.enumeratedShapes.shapes), strict=True)))
+def border_of(spec: Any) -> Type | None:
+    """What Core ML takes or gives for a feature: None where it is neither an array nor an image. An image is the array
+    [1, channels, height, width] of its pixels."""
+    kind = spec.WhichOneof("Type")
+    if kind == "multiArrayType":
+        array = spec.multiArrayType
+        return Type(_MULTI_ARRAY_DTYPES.get(array.dataType, "fp32"), tuple(int(size) for size in array.shape))
+    if kind == "imageType":
+        image = spec.imageType
+        return Type("fp32", (1, _CHANNELS.get(image.colorSpace, 1), int(image.height), int(image.width)))
     return None
+
+
+_CHANNELS = {20: 3, 30: 3}
+"""Of the colour spaces RGB and BGR; the others are grey."""
+
+
+def choices_of(spec: Any) -> tuple[tuple[range, ...], ...]:
+    """The shapes that Core ML takes for a feature, by the sizes of their axes; none where there is one fixed shape."""
+    kind = spec.WhichOneof("Type")
+    if kind == "imageType":
+        return _image_choices(spec.imageType)
+    flexible = spec.multiArrayType.WhichOneof("ShapeFlexibility") if kind == "multiArrayType" else None
+    if flexible == "shapeRange":
+        return (tuple(map(_range, spec.multiArrayType.shapeRange.sizeRanges)),)
+    if flexible == "enumeratedShapes":
+        return _listed(shape.shape for shape in spec.multiArrayType.enumeratedShapes.shapes)
+    return ()
+
+
+def _image_choices(image: Any) -> tuple[tuple[range, ...], ...]:
+    channels = _CHANNELS.get(image.colorSpace, 1)
+    flexible = image.WhichOneof("SizeFlexibility")
+    if flexible == "imageSizeRange":
+        bounds = image.imageSizeRange
+        return ((range(1, 2), range(channels, channels + 1), _range(bounds.heightRange), _range(bounds.widthRange)),)
+    if flexible == "enumeratedSizes":
+        return _listed((1, channels, size.height, size.width) for size in image.enumeratedSizes.sizes)
+    return ()
+
+
+def _listed(shapes: Iterable[Sequence[int]]) -> tuple[tuple[range, ...], ...]:
+    """Shapes as choices, the smallest first: packages list them in any order."""
+    ordered = sorted(tuple(map(int, shape)) for shape in shapes)
+    return tuple(tuple(range(size, size + 1) for size in shape) for shape in ordered)
+
+
+def _range(bounds: Any) -> range:
+    """A range of sizes; a negative upper bound is none."""
+    return range(int(bounds.lowerBound), int(bounds.upperBound) + 1 if bounds.upperBound >= 0 else UNLIMITED)

@@ -184,28 +184,6 @@ def test_an_image_is_an_array_of_its_pixels(tmp_path: Path) -> None:
     )
 
 
-def test_a_size_that_the_package_leaves_open_is_taken_as_it_comes(tmp_path: Path) -> None:
-    import torch
-
-    class Mean(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.mean(1) * x.shape[1]
-
-    shape = coremltools.Shape((1, coremltools.RangeDim(2, 9, default=4)))
-    model = coremltools.convert(
-        torch.jit.trace(Mean(), torch.ones(1, 4)),
-        inputs=[coremltools.TensorType(name="x", shape=shape, dtype=np.float32)],
-        minimum_deployment_target=coremltools.target.iOS17,
-        compute_precision=coremltools.precision.FLOAT32,
-        skip_model_load=True,
-    )
-    model.save(str(tmp_path / "open.mlpackage"))
-    session = coreml_reference.open(tmp_path / "open.mlpackage")
-    assert session.inputs[0].shape == (1, 4)
-    for size in (2, 7):
-        assert next(iter(session.run({"x": np.ones((1, size), np.float32)}).values())).tolist() == [size]
-
-
 # --- what is wrong
 
 
@@ -247,6 +225,10 @@ def _dangling(spec: Any) -> None:
     operations[-1].inputs["x"].arguments[0].name = "nowhere"
 
 
+def _unknown_function(spec: Any) -> None:
+    spec.description.defaultFunctionName = "decode"
+
+
 def _no_body(spec: Any) -> None:
     spec.mlProgram.functions["main"].opset = "CoreML8"
 
@@ -260,6 +242,7 @@ def _no_body(spec: Any) -> None:
         (_unknown_operators, Unsupported, ["operator warp at", "nor are 1 other", "warp (1)", "random_normal (1)"]),
         (_wrong_shape, ArtifactError, ["operator relu at", "[1, 4, 8, 8], the package declares [1, 5, 8, 8]"]),
         (_dangling, ArtifactError, ["operator relu at", "nowhere"]),
+        (_unknown_function, ArtifactError, ["has no function 'decode'", "it has main"]),
         (_no_body, ArtifactError, ["function 'main' has no body", "CoreML8"]),
     ],
 )
@@ -297,7 +280,16 @@ def _remove_manifest(path: Path) -> None:
 
 
 def _garble_manifest(path: Path) -> None:
-    (path / "Manifest.json").write_text("{")
+    (path / "Manifest.json").write_bytes(b"\x00\xff{")
+
+
+def _other_manifest(path: Path) -> None:
+    (path / "Manifest.json").write_text("[]")
+
+
+def _lost_root(path: Path) -> None:
+    manifest = json.loads((path / "Manifest.json").read_text())
+    (path / "Manifest.json").write_text(json.dumps({**manifest, "rootModelIdentifier": "nowhere"}))
 
 
 def _forget_weights(path: Path) -> None:
@@ -315,6 +307,19 @@ def _truncate_spec(path: Path) -> None:
     _spec(path).write_bytes(_spec(path).read_bytes()[:-200])
 
 
+def _empty_spec(path: Path) -> None:
+    _spec(path).write_bytes(b"")
+
+
+def _garble_spec(path: Path) -> None:
+    _spec(path).write_bytes(b"\xff" * 500)
+
+
+def _lone_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_bytes(b"hello")
+
+
 def _empty_folder(path: Path) -> None:
     shutil.rmtree(path)
     path.mkdir()
@@ -328,11 +333,16 @@ def _empty_folder(path: Path) -> None:
         (_garble, ["weight.bin is damaged", "no weight begins"]),
         (_remove_weights, ["lacks its weights", "weight.bin, which is missing"]),
         (_forget_weights, ["lacks its weights"]),
-        (_remove_manifest, ["not a sound Core ML package"]),
-        (_garble_manifest, ["not a sound Core ML package"]),
-        (_remove_spec, ["not a sound Core ML package"]),
+        (_remove_manifest, ["not a sound Core ML package", "it has no Manifest.json"]),
+        (_garble_manifest, ["not a sound Core ML package", "its Manifest.json is no JSON"]),
+        (_other_manifest, ["not a sound Core ML package", "its Manifest.json names no model"]),
+        (_lost_root, ["not a sound Core ML package", "its Manifest.json names no model"]),
+        (_remove_spec, ["not a sound Core ML package", "it lacks Data/com.apple.CoreML/model.mlmodel"]),
         (_truncate_spec, ["not a sound Core ML package"]),
-        (_empty_folder, ["not a sound Core ML package"]),
+        (_garble_spec, ["not a sound Core ML package"]),
+        (_empty_spec, ["not a sound Core ML package", "its specification is empty"]),
+        (_lone_file, ["not a sound Core ML package"]),
+        (_empty_folder, ["not a sound Core ML package", "it has no Manifest.json"]),
     ],
 )
 def test_a_damaged_package_is_told(copied: Path, damage: Callable[[Path], None], words: list[str]) -> None:
