@@ -111,8 +111,10 @@ def test_a_file_no_runtime_opens_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_a_file_nor_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName):
+    with pytest.raises(UsageError, match="does not exist"):
         edgekit.open(tmp_path / "nowhere")
+    with pytest.raises(UnknownName):
+        edgekit.open("nowhere")
 
 
 def test_a_session_ends_with_its_block(tiny_artifact: Path) -> None:
