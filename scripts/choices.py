@@ -40,6 +40,8 @@ CHOICES = (
     Choice("channel_block", "onnx", "spartan_s", (None, 16)),
     Choice("small_groups", "executorch", "spartan_s", ("native", "depthwise")),
     Choice("small_groups", "onnx", "spartan_s", ("native", "depthwise")),
+    Choice("depthwise_taps", "executorch", "lsnet_t", (None, 25)),
+    Choice("depthwise_taps", "onnx", "lsnet_t", (None, 25)),
     Choice("ska_dense_pixels", "executorch", "lsnet_t", (0, 128)),
     Choice("ska_dense_pixels", "onnx", "lsnet_t", (0, 128)),
     Choice("leaves_accelerator", "executorch", "spartan_s", ((), ("aten.argmax", "aten.gather"))),

@@ -45,6 +45,7 @@ ORDER: tuple[str, ...] = (
     "fold_scales",  # after the merges: (a + b) / 2 has become one layer and a scale
     "fold_channel_mixing",  # once the convolutions' weights are final
     "split_small_groups",  # those that folding made are among them
+    "split_large_kernels",  # once parallel kernels have merged into one
     "keep_mean_dims",
     "broadcast_in_blocks",  # after it, for means become poolings where the runtime has that layout
     "lower_group_norm",
