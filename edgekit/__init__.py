@@ -10,8 +10,9 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.api import export, load_model, open, predict, profile, verify
+    from edgekit.api import bisect, export, load_model, open, predict, profile, verify
     from edgekit.artifact import Artifact
+    from edgekit.bisection import Bisection
     from edgekit.errors import EdgekitError
     from edgekit.profiling.measurement import Measurement
     from edgekit.runtimes import Session
@@ -23,9 +24,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Artifact",
+    "Bisection",
     "EdgekitError",
     "Measurement",
     "Session",
+    "bisect",
     "export",
     "load_model",
     "open",
@@ -36,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "artifact",
+    "Bisection": "bisection",
     "EdgekitError": "errors",
     "Measurement": "profiling.measurement",
     "Session": "runtimes",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.ablation import Ablation
+    from edgekit.bisection import Bisection
     from edgekit.prediction import Prediction
     from edgekit.profiling.measurement import Measurement
     from edgekit.runtimes import Session
@@ -90,6 +91,16 @@ def verify(directory: str | Path) -> ParityRecord:
     from edgekit import parity
 
     return parity.check(artifact.load(Path(directory)))
+
+
+def bisect(directory: str | Path, module: torch.nn.Module | None = None) -> Bisection:
+    """The first operator at which the conversion of a Core ML artifact goes wrong, and the first at which its precision does,
+    each with its source module, its range and its distance from PyTorch's values; and the weakest where none does.
+
+    The model is built again as its recipe says; give the `module` where it was exported as one. Raises ArtifactError,
+    ModelError when the model is gone or is another one, and Unsupported for other targets.
+    """
+    return pipeline.bisect(artifact.load(Path(directory)), module)
 
 
 def predict(directory: str | Path, photo: str | Path, *, count: int = 5) -> list[Prediction]:

@@ -156,16 +156,26 @@ def export(
 
 
 @app.command()
-def verify(artifact: ArtifactDirectory, json: Json = False) -> None:
+def verify(
+    artifact: ArtifactDirectory,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Also name the operator that departs first, and its module (Core ML).")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Check an artifact's files, run it on its reference inputs, and compare with the eager model's outputs."""
     from edgekit import api, console
 
-    with console.progress(f"verifying {artifact}", silent=json):
+    with console.progress(f"verifying {artifact}", silent=json) as announce:
         record = api.verify(artifact)
+        announce("comparing every operator")
+        found = api.bisect(artifact) if bisect else None
     if json:
-        console.show_json(record.model_dump(mode="json"))
+        console.show_json(record.model_dump(mode="json") | ({"bisection": found.as_dict()} if found else {}))
     else:
         console.show_parity(record)
+        if found:
+            console.show_bisection(found)
     if False in (record.conversion.passed, record.precision.passed):
         raise typer.Exit(1)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit.ablation import Ablation
     from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord
+    from edgekit.bisection import Bisection
     from edgekit.doctor import Finding
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
@@ -241,3 +242,37 @@ def show_parity(record: ParityRecord) -> None:
     for question, answer in (("conversion", record.conversion), ("precision", record.precision)):
         if answer.reason:
             note(f"{question}: {answer.reason}")
+
+
+def show_bisection(found: Bisection) -> None:
+    """Where each question's answer turns, as a table and the lines of source."""
+
+    def span(limits: tuple[float, float] | None) -> str:
+        return "-" if limits is None else f"{limits[0]:.3g} to {limits[1]:.3g}"
+
+    rows, notes = [], []
+    for question, answer in (("conversion", found.conversion), ("precision", found.precision)):
+        shown = answer.culprit or answer.weakest
+        if shown is None:
+            continue
+        rows.append(
+            (
+                f"{question} departs at" if answer.culprit else f"{question} holds; weakest",
+                shown.operator,
+                shown.name,
+                "-" if shown.module is None else shown.module or "the model's forward",
+                f"{shown.sqnr_db:.1f}",
+                span(shown.expected_range),
+                span(shown.found_range),
+                *(str(count) for count in (shown.overflowed, shown.underflowed, shown.nan, shown.inf)),
+            )
+        )
+        if answer.culprit and shown.between:
+            notes.append(f"{question}: or one of what coremltools put before it: {', '.join(shown.between)}")
+        if answer.culprit and shown.line:
+            notes.append(f"{question}: {shown.operation} at {shown.line}")
+    columns = ("", "operator", "name", "module", "SQNR dB", "expected", "found", "overflow", "underflow", "NaN", "Inf")
+    show_table(columns, rows, right=range(4, len(columns)))
+    for text in notes:
+        note(text)
+    note(f"{found.compared} of {found.operators} operators compared with PyTorch's values")

@@ -220,13 +220,12 @@ def require(
 _ASKED = "the conversion is right, so it is the precision or the approximations that were asked for"
 
 
-def loss_of(model_file: Path, reference: Path, bound_sqnr_db: float) -> str:
-    """Where the precision first loses the reference inputs' results, in words; empty where nothing tells, or nothing does."""
-    runtime = runtimes.find(model_file.suffix)
-    if not hasattr(runtime, "first_loss"):
-        return ""
-    found = (runtime.first_loss(model_file, values, bound_sqnr_db) for values in read_reference(reference)[0])
-    return next((str(said) for said in found if said), "")
+def of_graph(forward: Function, reference: Path, bound_sqnr_db: float) -> Parity:
+    """How far a graph's outputs are from eager's in a `reference.npz`, or from the approximated graph's if there are any."""
+    arrays = _arrays(reference)
+    given = map(_tensors, arrays["inputs"])
+    found = [{name: tensor.numpy() for name, tensor in forward.run(inputs).items()} for inputs in given]
+    return compare(arrays["approximated"] or arrays["outputs"], found, bound_sqnr_db)
 
 
 _REFERENCE_COUNT = 4
@@ -270,6 +269,17 @@ def write_reference(
                     change = (rounded[name] - full).numpy() if full.is_floating_point() else 0
                     arrays[f"as_stored/{index}/{name}"] = arrays[f"{base}/{index}/{name}"] + change
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
+
+
+def example_of(reference: Path) -> dict[str, torch.Tensor]:
+    """The example inputs in a `reference.npz`: its first."""
+    return _tensors(_arrays(reference)["inputs"][0])
+
+
+def _tensors(arrays: Outputs) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def read_reference(path: Path) -> tuple[list[Outputs], list[Outputs]]:

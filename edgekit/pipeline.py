@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import artifact, cache, parity, passes, profiles, scratch, sources, targets
+from edgekit import artifact, bisection, cache, parity, passes, profiles, scratch, sources, targets
 from edgekit.artifact import Artifact, Manifest, ParityRecord
-from edgekit.errors import Unsupported
+from edgekit.bisection import Bisection
+from edgekit.errors import EdgekitError, ModelError, Unsupported
 from edgekit.isolation import Worker
 from edgekit.passes import Changes
 from edgekit.profiles import DeviceProfile, RuntimeProfile
@@ -25,6 +27,8 @@ from edgekit.runtimes import TensorSpec
 from edgekit.sources import LoadedModel
 
 if TYPE_CHECKING:
+    import torch
+
     from edgekit.program import Function, Program
 
 Progress = Callable[[str], None]
@@ -74,12 +78,11 @@ def export(
     stage = Stages(announce)
     with Worker(preload=target.REQUIRES) as worker, _workspace() as work:
         with stage("imports"):
-            from edgekit.program import capture  # here, because torch takes a second to import and a cached export none
+            importlib.import_module("edgekit.program")  # here, because torch takes a second, and a cached export needs none
         with stage("model"):
             model = model or sources.load(recipe)
         with stage("capture"):
-            program = capture(model.module, model.inputs, model.output_names, recipe.max_batch)
-            program.precision = recipe.precision or "fp32"
+            program = _captured(model, recipe)
         key = cache.key(recipe, device, identity or program.fingerprint())
         if use_cache and (found := cache.find(key)):
             return _from_cache(found, directory, force=force)
@@ -94,8 +97,11 @@ def export(
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
             proof = parity.require(
                 proof,
-                lambda: _exactness_of_passes(model, profile, order, recipe.max_batch),
-                lambda: _first_loss(worker, files[0], recipe),
+                lambda: (
+                    _exactness_of_passes(model, profile, order, recipe.max_batch)
+                    + _departs(worker, saved, files[0], recipe, "conversion", "; ")
+                ),
+                lambda: _departs(worker, saved, files[0], recipe, "precision"),
                 # Another checkpoint may well be content with fp16: a warning, unless a bound was stated.
                 tolerant=recipe.precision == "fp16" and "precision_sqnr_db" not in recipe.model_fields_set,
             )
@@ -110,6 +116,76 @@ def export(
 def _from_cache(found: Artifact, directory: Path, *, force: bool) -> Artifact:
     artifact.publish(found.directory, directory, force=force)
     return replace(found, directory=directory)
+
+
+def bisect(loaded: Artifact, module: torch.nn.Module | None = None) -> Bisection:
+    """The operators at which an artifact departs from the model that its recipe names, which is built again; from `module`
+    where it was given as one.
+
+    Raises Unsupported for a target whose artifacts do not show what their operators compute, and ModelError when the model
+    is gone or is another one.
+    """
+    bisection.require_target(loaded.manifest.target)
+    program = _rebuilt(loaded, module)
+    return bisection.find(program, loaded.model_file, loaded.directory / artifact.REFERENCE, loaded.manifest.recipe)
+
+
+def _rebuilt(loaded: Artifact, module: torch.nn.Module | None) -> Program:
+    """The program that an artifact was lowered from. Raises ModelError when it is not to be had any more."""
+    manifest, recipe = loaded.manifest, loaded.manifest.recipe
+    program = _captured(_source(loaded, module), recipe)
+    profile = profiles.for_target(DeviceProfile.model_validate(manifest.device), manifest.target)
+    changes = passes.run(program, profile, passes.order_of(recipe.passes, recipe.approximations))
+    if [(c.name, c.changed) for c in changes] != [(record.name, record.changed) for record in manifest.passes]:
+        raise Unsupported(
+            f"{loaded.directory} was rewritten by other passes than this edgekit's",
+            cause=f"it was made by edgekit {manifest.versions.get('edgekit')}, this is {cache.tool_versions()['edgekit']}",
+            next_step="export it again, or bisect with the edgekit that made it",
+        )
+    reference = loaded.directory / artifact.REFERENCE
+    kept = parity.of_graph(program.functions["forward"], reference, recipe.conversion_sqnr_db)
+    if not kept.passed:
+        raise _another_model(loaded, f"its outputs on the reference inputs are others: SQNR {kept.sqnr_db} dB")
+    return program
+
+
+def _source(loaded: Artifact, module: torch.nn.Module | None) -> LoadedModel:
+    """The model that an artifact was made from: `module`, or what its recipe names."""
+    manifest, recipe = loaded.manifest, loaded.manifest.recipe
+    try:
+        if module is None:
+            model = sources.load(recipe)
+        else:
+            example = parity.example_of(loaded.directory / artifact.REFERENCE)
+            model = sources.from_module(module, example, name=manifest.model.name)
+    except EdgekitError as error:
+        where = recipe.model if recipe.weights is None else f"{recipe.model} with {recipe.weights}"
+        raise ModelError(
+            f"{loaded.directory} cannot be bisected without the model it was made from",
+            cause=": ".join(filter(None, (error.what, error.cause))),
+            next_step=f"make {where} available from this folder, or give the module itself, in Python: "
+            "edgekit.bisect(directory, module)",
+        ) from error
+    if model.weights_sha256 != manifest.model.weights_sha256:
+        raise _another_model(loaded, "its weights are others")
+    return model
+
+
+def _another_model(loaded: Artifact, cause: str) -> ModelError:
+    return ModelError(
+        f"{loaded.manifest.recipe.model} is not the model that {loaded.directory} was made from",
+        cause=cause,
+        next_step="bring back the source and the weights as they were, or export again",
+    )
+
+
+def _captured(model: LoadedModel, recipe: Recipe) -> Program:
+    """The model's graph, before any pass."""
+    from edgekit.program import capture
+
+    program = capture(model.module, model.inputs, model.output_names, recipe.max_batch)
+    program.precision = recipe.precision or "fp32"
+    return program
 
 
 @contextlib.contextmanager
@@ -161,13 +237,14 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     return copied.functions["forward"]
 
 
-def _first_loss(worker: Worker, model_file: Path, recipe: Recipe) -> str:
-    """The operation at which the artifact's precision first was too little, where its runtime tells."""
-    reference = model_file.parent / artifact.REFERENCE
-    found: str = worker.call(
-        "edgekit.parity:loss_of", model_file, reference, recipe.precision_sqnr_db, stage="finding where precision is lost"
-    )
-    return found
+def _departs(worker: Worker, saved: Path, model_file: Path, recipe: Recipe, question: str, before: str = "") -> str:
+    """The operator at which the artifact departs from the saved program, in words; empty where its target cannot tell."""
+    if not bisection.can_bisect(recipe.target):
+        return ""
+    reference, stage = model_file.parent / artifact.REFERENCE, "finding the operator that departs"
+    found: Bisection = worker.call("edgekit.bisection:find_saved", saved, model_file, reference, recipe, stage=stage)
+    culprit = {"conversion": found.conversion, "precision": found.precision}[question].culprit
+    return "" if culprit is None else f"{before}{culprit}"
 
 
 def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Sequence[str], max_batch: int | None) -> str:

@@ -7,8 +7,7 @@ A runtime file is found by its name and exports
 - `open(model_file, inputs, outputs) -> Session`, where `inputs` and `outputs` name the tensors for formats that do not
   keep the names themselves (`None` when there is no manifest);
 - where another runtime executes these files on systems that lack this one, `open_stand_in`, likewise;
-- where artifacts may compute below fp32, `open_in_fp32`, likewise: the same program with every float tensor in fp32; and
-  `first_loss(model_file, inputs, bound_sqnr_db)`: the first operation that the precision takes too far from that, in words.
+- where artifacts may compute below fp32, `open_in_fp32`, likewise: the same program with every float tensor in fp32.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +127,3 @@ def open_in_fp32(
 ) -> Session:
     """The same program with every float tensor computed in fp32."""
     return coreml_reference.open(model_file, inputs, outputs, mode="fp32")
-
-
-def first_loss(model_file: Path, inputs: Mapping[str, Array], bound_sqnr_db: float) -> str:
-    """The first operation that computing as declared takes further from fp32 than the bound, in words; empty for none."""
-    from edgekit.runtimes.coreml_reference import loss
-
-    return loss.first(model_file, inputs, bound_sqnr_db)

@@ -5,7 +5,8 @@ A target file is found by its name and exports
 - `lower(program, profile, directory) -> list[Path]`: writes the model's file or package, and names it;
 - `PRECISIONS`: what the target can compute in, its usual one first;
 - `DEVICE`: the device profile meant when none is named;
-- `REQUIRES`: the packages it imports, which the export loads ahead.
+- `REQUIRES`: the packages it imports, which the export loads ahead;
+- where `edgekit.bisection` can look into its artifacts, `converted(program)`: the graph that the converter reads, and inputs.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     import coremltools
 
     forward = program.functions["forward"]
-    exported, inputs = _with_borders(program.export(), list(forward.example_inputs.values()))
+    exported, inputs = converted(program)
     outputs = [node.meta["val"] for node in exported.graph.output_node().args[0]]
     compute = coremltools.precision.FLOAT16 if program.precision == "fp16" else coremltools.precision.FLOAT32
     pipeline = coremltools.PassPipeline()
@@ -36,7 +36,7 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
     try:
         model = coremltools.convert(
-            exported.run_decompositions({}),
+            exported,
             inputs=[
                 coremltools.TensorType(name=name, shape=tuple(tensor.shape), dtype=_dtype(tensor))
                 for name, tensor in zip(forward.example_inputs, inputs, strict=True)
@@ -58,6 +58,12 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     path = directory / "model.mlpackage"
     model.save(str(path))
     return [path]
+
+
+def converted(program: Program) -> tuple[ExportedProgram, list[torch.Tensor]]:
+    """The graph that coremltools reads, after whose nodes it names most operations, and example inputs for it."""
+    exported, inputs = _with_borders(program.export(), list(program.functions["forward"].example_inputs.values()))
+    return exported.run_decompositions({}), inputs
 
 
 def _too_many_axes(program: Program, profile: RuntimeProfile, error: ValueError) -> ConversionError:
@@ -95,7 +101,9 @@ def _with_borders(exported: ExportedProgram, inputs: list[torch.Tensor]) -> tupl
             self.inner = inner
 
         def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            outputs = self.inner(*(_inside(tensor, like) for tensor, like in zip(given, inputs, strict=True)))
+            with torch.fx.traceback.preserve_node_meta():  # by node, so that each keeps its module and its line
+                graph = torch.fx.Interpreter(self.inner)
+                outputs = graph.run(*(_inside(tensor, like) for tensor, like in zip(given, inputs, strict=True)))
             # The converter removes plain copies.
             copied = (torch.maximum(o, o) if place in passed else o for place, o in enumerate(map(_outside, outputs)))
             return tuple(copied)

@@ -22,8 +22,8 @@ from edgekit.runtimes.coreml_reference.package import Block, Function, Operation
 
 Mode = Literal["fp32", "declared"]
 
-Observer = Callable[[Operation, str, Tensor], None]
-"""Called with an operation, the name of one of its results, and that result."""
+Observer = Callable[[Operation, str, Tensor], Tensor]
+"""Called with an operation, the name of one of its results, and that result; gives what later operations are to see as it."""
 
 _NEXT_STEP = "the package is wrong there, or edgekit is: report the model"
 
@@ -47,7 +47,7 @@ class Program:
 
     def run(self, inputs: Mapping[str, Tensor], observer: Observer | None = None) -> dict[str, Any]:
         """The function's outputs by name: tensors, and strings where a classifier gives its label. `observer` sees every
-        result of the outermost block.
+        result of the outermost block, and may replace it.
 
         Raises ArtifactError when an operation cannot be computed, naming it.
         """
@@ -181,7 +181,7 @@ class _Step:
                 cause = f"{name} is {list(value.shape)}, the package declares {list(declared.shape)}"
                 raise self._wrong("does not compute what the package declares", cause)
             if observer is not None:
-                observer(operation, name, value)
+                results[index] = observer(operation, name, value)
         return results
 
     def _wrong(self, what: str, cause: str) -> ArtifactError:
