@@ -117,8 +117,8 @@ class _Pair:
         expected = self._expected(self._stored, inputs)
         conversion = departures.walk(self._in_fp32, given, expected, bound_sqnr_db, afresh=True)
         results = departures.results(self._in_fp32, given)
-        sqnr_db = [parity.sqnr_db(expected[name].numpy(), results[name].numpy()) for name in self.function.body.outputs]
-        right = min(sqnr_db) >= bound_sqnr_db
+        outputs = [(expected[name].flatten(), results[name].flatten()) for name in self.function.body.outputs]
+        right = min(parity.sqnr_db(exact.numpy(), found.numpy()) for exact, found in outputs) >= bound_sqnr_db
         # Where no operator alone misses the bound, the weakest is where most of the error is made.
         culprit = None if right else conversion.culprit or conversion.weakest
         conversion = dataclasses.replace(conversion, culprit=culprit)
@@ -129,13 +129,10 @@ class _Pair:
         return conversion, precision
 
     def _expected(self, graph_module: GraphModule, inputs: Outputs) -> dict[str, torch.Tensor]:
-        """What PyTorch has for each result of the artifact's that has a counterpart, shaped like that."""
+        """What PyTorch has for each result of the artifact's that has a counterpart."""
         made = _recorded(graph_module, inputs)
-        declared = self.function.results
-        found = {
-            name: made[c.node.name] if c.item is None else made[c.node.name][c.item] for name, c in self.counterparts.items()
-        }
-        return {name: tensor.reshape([size or -1 for size in declared[name].shape]) for name, tensor in found.items()}
+        found = self.counterparts.items()
+        return {name: made[c.node.name] if c.item is None else made[c.node.name][c.item] for name, c in found}
 
     def answer(self, walks: Iterable[Walk]) -> Answer:
         """The first operator and the weakest, with their sources."""

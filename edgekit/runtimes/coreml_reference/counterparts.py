@@ -8,6 +8,7 @@ numbers: they are what is to be judged.
 from __future__ import annotations
 
 import bisect
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from typing import Any
 
 from torch import Tensor
 from torch.fx import Graph, Node
+from torch.utils._pytree import tree_leaves
 
 from edgekit.runtimes.coreml_reference.package import Function, Operation, Reference
 
 _SAME = ("cast", "expand_dims", "identity", "reshape", "squeeze")
 """Operators of MIL whose result is their operand, element by element."""
 
-_SAME_IN_ATEN = ("_to_copy", "alias", "clone", "flatten", "reshape", "squeeze", "unsqueeze", "view")
+_SAME_IN_ATEN = tuple(f"aten.{n}" for n in ("_to_copy", "alias", "clone", "flatten", "reshape", "squeeze", "unsqueeze", "view"))
 """Such operators of PyTorch's."""
 
 
@@ -36,15 +38,18 @@ class Counterpart:
 def find(function: Function, graph: Graph, output_names: Sequence[str]) -> dict[str, Counterpart]:
     """The counterparts of the function's results, by their names; `output_names` are the graph's outputs, in order."""
     found = _by_name(function, graph)
-    found |= {name: _of(node) for name, node in zip(output_names, graph.output_node().args[0], strict=True)}
+    found |= {name: _of(node) for name, node in zip(output_names, tree_leaves(graph.output_node().args), strict=True)}
     _complete(function, found)
     return found
 
 
 def _of(node: Node) -> Counterpart:
     """The counterpart a node is: of `getitem`, the item."""
-    if getattr(node.target, "__name__", "") == "getitem":
-        return Counterpart(*node.args[:2])  # type: ignore[arg-type]  # getitem's arguments are the node and the place
+    if node.target is operator.getitem:
+        made, item = node.args
+        assert isinstance(made, Node)
+        assert isinstance(item, int)
+        return Counterpart(made, item)
     return Counterpart(node, None if isinstance(node.meta.get("val"), Tensor) else 0)
 
 
@@ -134,7 +139,7 @@ def _complete(function: Function, found: dict[str, Counterpart]) -> None:
         if counterpart is None or len(open_) != 1:
             continue
         (name,) = open_
-        if operation.operator in _SAME and str(counterpart.node.target).split(".")[1] not in _SAME_IN_ATEN:
+        if operation.operator in _SAME and str(counterpart.node.target).rpartition(".")[0] not in _SAME_IN_ATEN:
             found[name] = counterpart
             continue
         inputs = {_of(node) for node in counterpart.node.all_input_nodes if node.op == "call_function"} - taken

@@ -23,6 +23,7 @@ class Departure:
     name: str
     """The operation's."""
     result: str
+    """The name of the result."""
     between: tuple[str, ...]
     """Operations before it that nothing stands for in PyTorch's graph: any of them may be what departs."""
     place: int

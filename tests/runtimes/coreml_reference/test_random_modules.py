@@ -8,7 +8,7 @@ from pathlib import Path
 import coremltools
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_modules import BLOCKS, CHANNELS, SIZE
 from torch import nn
@@ -21,6 +21,7 @@ from edgekit.runtimes import coreml_reference
 @settings(max_examples=12)
 @given(st.lists(st.sampled_from(sorted(BLOCKS)), min_size=3, max_size=7), st.integers(0, 9), st.sampled_from([15, 16, 17, 18]))
 def test_a_converted_module_computes_what_pytorch_does(names: list[str], seed: int, ios: int) -> None:
+    assume(ios > 15 or "pixel shuffle" not in names)  # iOS 15 has no pixel_unshuffle
     torch.manual_seed(seed)
     module = nn.Sequential(*(BLOCKS[name]() for name in names)).eval()
     x = torch.randn(1, CHANNELS, SIZE, SIZE)
