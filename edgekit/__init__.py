@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.api import bisect, export, load_model, open, predict, profile, verify
+    from edgekit.api import bisect, export, inspect, load_model, open, predict, profile, verify
     from edgekit.artifact import Artifact
     from edgekit.bisection import Bisection
     from edgekit.errors import EdgekitError
@@ -30,6 +30,7 @@ __all__ = [
     "Session",
     "bisect",
     "export",
+    "inspect",
     "load_model",
     "open",
     "predict",

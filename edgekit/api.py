@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgekit.ablation import Ablation
     from edgekit.bisection import Bisection
+    from edgekit.inspection import Report
     from edgekit.prediction import Prediction
     from edgekit.profiling.measurement import Measurement
     from edgekit.runtimes import Session
@@ -101,6 +102,17 @@ def bisect(directory: str | Path, module: torch.nn.Module | None = None) -> Bise
     ModelError when the model is gone or is another one, and Unsupported for other targets.
     """
     return pipeline.bisect(artifact.load(Path(directory)), module)
+
+
+def inspect(subject: str | Path) -> Report:
+    """Operators, weights, memory and delegation of an artifact or a bare model file, without running it; for Core ML also what
+    may keep it off the Neural Engine.
+
+    Raises ArtifactError for a damaged one, and Unsupported for a Core ML model that is no ML program.
+    """
+    from edgekit import inspection
+
+    return inspection.inspect(subject)
 
 
 def predict(directory: str | Path, photo: str | Path, *, count: int = 5) -> list[Prediction]:

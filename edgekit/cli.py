@@ -181,6 +181,23 @@ def verify(
 
 
 @app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, or a bare .onnx, .pte or .mlpackage.")],
+    json: Json = False,
+) -> None:
+    """Tell what an artifact consists of: operators, weights, memory, what is delegated; for Core ML also what may keep it
+    off the Neural Engine, and what mends that."""
+    from edgekit import api, console
+
+    with console.progress(f"inspecting {artifact}", silent=json):
+        report = api.inspect(artifact)
+    if json:
+        console.show_json(report.as_dict())
+    else:
+        console.show_inspection(report)
+
+
+@app.command()
 def predict(
     artifact: ArtifactDirectory,
     photo: Annotated[Path, typer.Argument(help="A JPEG or PNG.")],

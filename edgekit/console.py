@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord
     from edgekit.bisection import Bisection
     from edgekit.doctor import Finding
+    from edgekit.inspection import Report
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
     from edgekit.profiles import DeviceProfile
@@ -216,6 +217,27 @@ def _worth(ablation: Ablation | None) -> tuple[str, str]:
         return ablation.reason, "-"
     interval = "" if ratio.low is None else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
     return f"{ratio.value:.3f}{interval}", str(ablation.operators)
+
+
+def show_inspection(report: Report) -> None:
+    """What the artifact consists of, and what the linter says."""
+    from edgekit.inspection import table
+
+    show_table(("", report.subject), table.summary(report))
+    note("")
+    show_table(table.WEIGHT_COLUMNS, table.weights(report), right=(3, 4))
+    for line in table.elsewhere(report):
+        note(line)
+    if report.findings is None:
+        return
+    note("")
+    if report.findings:
+        show_table(table.FINDING_COLUMNS, table.findings(report), right=(2,))
+        for line in table.advice(report):
+            note(line)
+    else:
+        note("The linter found nothing.")
+    note(table.HEURISTIC)
 
 
 def show_parity(record: ParityRecord) -> None:

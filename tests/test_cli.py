@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "0\n[]\n"
-    for command in ("export", "verify", "predict", "profile", "models", "devices", "doctor"):
+    for command in ("export", "verify", "inspect", "predict", "profile", "models", "devices", "doctor"):
         assert command in done.stdout
     assert "Exit codes: 0 done, 1 the answer is no" in done.stdout
 

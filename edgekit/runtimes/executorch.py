@@ -17,7 +17,7 @@ SUFFIX = ".pte"
 LIBRARIES = ("torch", "executorch.extension.pybindings._portable_lib")
 
 # The binding gives ExecuTorch's ScalarType numbers, which are torch's.
-_NUMPY_NAMES = {
+NUMPY_NAMES = {
     0: "uint8",
     1: "int8",
     3: "int32",
@@ -78,7 +78,7 @@ def _numbered(kind: str, count: int, meta_of: Callable[[int], Any]) -> tuple[Ten
     for index in range(count):
         meta = meta_of(index)
         name = kind if count == 1 else f"{kind}_{index}"
-        specs.append(TensorSpec(name, tuple(meta.sizes()), _NUMPY_NAMES[meta.dtype()]))
+        specs.append(TensorSpec(name, tuple(meta.sizes()), NUMPY_NAMES[meta.dtype()]))
     return tuple(specs)
 
 

@@ -70,8 +70,13 @@ class OnnxRuntimeSession(Session):
         self.__init__(self._model_file, self.inputs, self.outputs, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
 
 
+def size_in_batch_of_one(size: int | str) -> int | str:
+    """A size as it is for a batch of one; unchanged where it is a number, or a name that edgekit does not write."""
+    return int(found[1] or 1) if (found := _BATCH.fullmatch(str(size))) else size
+
+
 def _spec(tensor: Any, model_file: Path) -> TensorSpec:
-    shape = tuple(int(found[1] or 1) if (found := _BATCH.fullmatch(str(size))) else size for size in tensor.shape)
+    shape: tuple[Any, ...] = tuple(size_in_batch_of_one(size) for size in tensor.shape)
     if tensor.type not in _NUMPY_NAMES or not all(isinstance(size, int) for size in shape):
         raise Unsupported(
             f"{model_file}: {tensor.name!r} is a {tensor.type} of shape {list(tensor.shape)}",

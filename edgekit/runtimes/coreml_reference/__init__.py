@@ -45,8 +45,8 @@ class CoreMLReferenceSession(Session):
         loaded = package.load(model_file, function)
         self._program = Program(loaded, mode)
         self.runtime = f"Core ML {REFERENCE} ({'fp32' if mode == 'fp32' else 'as declared'}, torch {torch.__version__})"
-        self.inputs = tuple(inputs or (_spec(loaded, name) for name in loaded.inputs))
-        self.outputs = tuple(outputs or (_spec(loaded, name) for name in loaded.outputs))
+        self.inputs = tuple(inputs or (spec(loaded, name) for name in loaded.inputs))
+        self.outputs = tuple(outputs or (spec(loaded, name) for name in loaded.outputs))
         for kind, specs, names in (("input", self.inputs, loaded.inputs), ("output", self.outputs, loaded.body.outputs)):
             if unknown := [spec.name for spec in specs if spec.name not in names]:
                 raise ArtifactError(
@@ -82,7 +82,7 @@ class CoreMLReferenceSession(Session):
         self._program.reset_states()
 
 
-def _spec(function: Function, name: str) -> TensorSpec:
+def spec(function: Function, name: str) -> TensorSpec:
     """An input or output as the package describes it; sizes that depend on the inputs are the described default, or -1.
     Images are arrays as the program takes them: [1, channels, height, width] from 0 to 255."""
     declared = {**function.results, **function.inputs}[name]

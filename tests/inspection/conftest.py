@@ -1,0 +1,8 @@
+"""Small ML programs are built as the interpreter's tests build theirs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runtimes" / "coreml_reference"))
