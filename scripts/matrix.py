@@ -3,23 +3,21 @@ part; and Core ML's conversion under the weights of the golden vectors."""
 
 from __future__ import annotations
 
-import collections
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import edgekit
 from edgekit import isolation, models, targets
-from edgekit.artifact import Artifact, Parity, ParityRecord
+from edgekit.artifact import Parity, ParityRecord
 from edgekit.errors import EdgekitError
-from edgekit.profiles import RuntimeProfile
+from edgekit.inspection import Report, table
 from edgekit.profiling import machine
-from edgekit.quiet import quiet
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden.py"
@@ -29,13 +27,6 @@ MARKS = "<!-- support: written by scripts/matrix -->", "<!-- /support -->"
 TITLES = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
 COLUMNS = ("model", "target", "precision", "conversion SQNR", "precision SQNR", "size", "made in", "operators")
 GOLDEN_COLUMNS = ("model", "BatchNorm statistics", "conversion SQNR")
-_MIL_TYPES = {
-    "aten.embedding": "gather",
-    "aten.index_select": "gather",
-    "aten.gather": "gather",
-    "aten.argmax": "reduce_argmax",
-}
-"""What coremltools makes of the ATen operators that profiles say leave the accelerator; others keep their names."""
 
 
 @dataclass(frozen=True)
@@ -152,48 +143,20 @@ def export(model: str, target: str, precision: str, weights: Path | None) -> tup
     """The fields of a `Cell` from its parity on, as far as an export that succeeds gives them."""
     with tempfile.TemporaryDirectory() as folder:
         made = edgekit.export(model, target, precision=precision, weights=weights, output=folder)
-        with quiet():
-            operators = {"executorch": _executorch, "coreml": _coreml, "onnx": _onnx}[target](made)
+        operators = outside(edgekit.inspect(made.directory), precision)
         return made.manifest.parity, made.size_bytes, sum(made.manifest.stages_s.values()), operators
 
 
-def _onnx(made: Artifact) -> str:
-    import onnx
-
-    return f"{len(onnx.load(made.model_file).graph.node)}, all on the CPU"
-
-
-def _executorch(made: Artifact) -> str:
-    """Delegates, and the operators outside them with their counts."""
-    from executorch.exir._serialize._program import deserialize_pte_binary
-
-    plan = deserialize_pte_binary(made.model_file.read_bytes()).program.execution_plan[0]
-    calls = [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
-    delegates = sum(hasattr(call, "delegate_index") for call in calls)
-    outside = collections.Counter(
-        plan.operators[call.op_index].name.removeprefix("aten::") for call in calls if hasattr(call, "op_index")
-    )
-    return f"{delegates} delegate{'s' if delegates > 1 else ''}; outside: {counted(outside)}"
-
-
-def _coreml(made: Artifact) -> str:
-    """Operators, those which the device's profile says leave the Neural Engine, and the largest rank."""
-    import coremltools
-
-    profile = RuntimeProfile.model_validate(made.manifest.device["runtimes"]["coreml"])
-    leaving = {_MIL_TYPES.get(name, name.removeprefix("aten.")) for name in profile.leaves_accelerator}
-    program = coremltools.models.MLModel(str(made.model_file), skip_model_load=True).get_spec().mlProgram
-    [function] = program.functions.values()
-    [block] = function.block_specializations.values()
-    operators = [operator for operator in block.operations if operator.type != "const"]
-    outside = collections.Counter(operator.type for operator in operators if operator.type in leaving)
-    rank = max(output.type.tensorType.rank for operator in operators for output in operator.outputs)
-    return f"{len(operators)}, rank {rank} at most; off the Neural Engine by its profile: {counted(outside)}"
-
-
-def counted(operators: Mapping[str, int]) -> str:
-    """Operators with their counts, the most frequent first."""
-    return ", ".join(f"{name} {count}" for name, count in collections.Counter(operators).most_common()) or "nothing"
+def outside(report: Report, precision: str) -> str:
+    """How many operators there are, and which stay outside the accelerated part."""
+    total = sum(report.operators.values())
+    if report.delegation is not None:
+        delegates = sum(report.delegation.delegates.values())
+        return f"{delegates} delegate{'s' if delegates != 1 else ''}; outside: {table.counts(report.delegation.outside)}"
+    if report.findings is None:
+        return f"{total}, all on the CPU"
+    off = "all, in fp32" if precision == "fp32" else table.counts(report.may_leave)
+    return f"{total}, rank {report.largest_rank} at most; may leave the Neural Engine: {off}"
 
 
 def header(columns: Sequence[str]) -> list[str]:

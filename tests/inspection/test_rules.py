@@ -43,6 +43,10 @@ def _stored_in_fp32(x: Any) -> Any:
     return mb.add(x=x, y=mb.cast(x=mb.const(val=np.ones(64, np.float32)), dtype="fp16"))
 
 
+def _cast(number: float) -> Callable[[Any], Any]:
+    return lambda x: mb.add(x=x, y=mb.cast(x=mb.const(val=np.float32(number)), dtype="fp16"))
+
+
 def _added(number: float, dtype: type = np.float16) -> Callable[[Any], Any]:
     return lambda x: mb.add(x=x, y=dtype(number))
 
@@ -115,7 +119,17 @@ CASES: list[tuple[str, Callable[[Any], Any], np.ndarray, Callable[[Any], Any], n
         X,
     ),
     ("inf-mask", _added(-np.inf), X, _added(-40000), X),
-    ("inf-mask", _added(-1e9, np.float32), X.astype(np.float32), _added(-1e4, np.float32), X.astype(np.float32)),
+    ("inf-mask", _cast(-1e9), X, _cast(-1e4), X),
+    ("inf-mask", _cast(1e9), X, _added(-1e9, np.float32), X.astype(np.float32)),
+    (
+        "inf-mask",
+        _added(np.inf),
+        X,
+        lambda x: mb.pad(
+            x=mb.clip(x=x, alpha=np.float16(0), beta=np.float16(np.inf)), pad=[1, 1], constant_val=np.float16(-np.inf)
+        ),
+        X,
+    ),
     ("fp16-softplus", lambda x: mb.softplus(x=x), X, lambda x: mb.softplus(x=x), X.astype(np.float32)),
     ("fp16-log", _softmax_log, X, lambda x: mb.log(x=mb.relu(x=x), epsilon=np.float16(1e-3)), X),
     ("fp32-compute", _added(1, np.float32), X.astype(np.float32), _added(1), X),

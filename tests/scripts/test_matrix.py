@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import matrix
@@ -10,6 +11,7 @@ from matrix import Cell
 
 from edgekit import parity
 from edgekit.artifact import Parity, ParityRecord
+from edgekit.inspection import Delegation, Finding, Place, Report
 
 _PROVEN = Parity(
     sqnr_db=101.26,
@@ -97,10 +99,24 @@ def test_every_variant_has_its_cells_and_one_under_the_golden_weights() -> None:
     ]
 
 
+def test_what_stays_outside_is_told_by_target_and_precision() -> None:
+    report = Report("coreml", {"conv": 3, "gather": 2}, (), {}, (), (), largest_rank=4, findings=())
+    assert matrix.outside(report, "fp16") == "5, rank 4 at most; may leave the Neural Engine: nothing"
+    places = tuple(Place("gather", name, "", "picks") for name in ("a", "b"))
+    gathers = Finding("ane-gather", "warning", "why", (), "mends", places)
+    copies = Finding("ane-copies", "note", "why", (), "mends", (Place("reshape", "c", "", "copies"),))
+    said = dataclasses.replace(report, findings=(gathers, copies))
+    assert matrix.outside(said, "fp16").endswith(": gather 2")
+    assert matrix.outside(said, "fp32").endswith(": all, in fp32")
+    delegated = dataclasses.replace(report, findings=None, delegation=Delegation({"XnnpackBackend": 2}, 4, {"argmax": 1}))
+    assert matrix.outside(delegated, "fp32") == "2 delegates; outside: argmax 1"
+    assert matrix.outside(dataclasses.replace(report, findings=None), "fp32") == "5, all on the CPU"
+
+
 @pytest.mark.slow
 def test_executorch_and_core_ml_say_what_stays_outside(tiny_recipe: str) -> None:
     assert matrix.cell(tiny_recipe, "executorch", "fp32").operators == "1 delegate; outside: nothing"
-    assert "off the Neural Engine by its profile: nothing" in matrix.cell(tiny_recipe, "coreml", "fp16").operators
+    assert "may leave the Neural Engine: nothing" in matrix.cell(tiny_recipe, "coreml", "fp16").operators
 
 
 def test_a_reduced_precision_is_told_beside_the_conversion() -> None:

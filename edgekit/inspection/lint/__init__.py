@@ -80,9 +80,7 @@ class Graph:
             own = next(self._weights(operation), "")
             before = (by_value[name] for name in self.read(operation) if by_value.get(name))
             source = own or next(before, "")
-            found[operation.outputs[0][0] if operation.outputs else operation.name] = own or (
-                f"after {source}" if source else ""
-            )
+            found[self.name(operation)] = own or (f"after {source}" if source else "")
             by_value.update({name: source for name, _ in operation.outputs})
         return found
 

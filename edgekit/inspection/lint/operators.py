@@ -57,7 +57,7 @@ def _argument(graph: Graph) -> Iterator[Place]:
         if operation.operator in ("reduce_argmax", "reduce_argmin"):
             shape = graph.shape(operation, "x")
             axis = (graph.numbers(operation, "axis") or (-1,))[0]
-            if shape and (shape[axis] or 0) > _MAX_ARGUMENT_AXIS:
+            if -len(shape) <= axis < len(shape) and (shape[axis] or 0) > _MAX_ARGUMENT_AXIS:
                 yield graph.place(operation, f"over {shape[axis]} of {sizes(shape)}")
 
 

@@ -45,18 +45,19 @@ def _whole_numbers(graph: Graph) -> Iterator[Place]:
 
 
 def _infinite_mask(graph: Graph) -> Iterator[Place]:
-    """Constants that are infinite, or beyond what fp16 holds."""
+    """Constants that are infinite, or beyond what fp16 holds, where fp16 is computed with."""
     for operation in graph.operations:
-        for parameter in operation.arguments:
-            if parameter in ("alpha", "beta") and operation.operator in ("clip", "relu6"):
-                continue  # a bound, not a number that is computed with
+        # the bounds of a clip and what a maximum is padded with are not computed with
+        parameters = set(operation.arguments) - {"constant_val"} if operation.operator != "clip" else {"x"}
+        for parameter in sorted(parameters) if _is_fp16(operation) else ():
             value = graph.constant(operation, parameter)
-            if value is None or isinstance(value, str) or value.dtype.kind != "f":
+            if value is None or isinstance(value, str) or value.dtype.kind != "f" or not value.size:
                 continue
-            beyond = np.abs(value.astype(np.float64)) > _FP16_MAX
-            if beyond.any():
-                worst = value[beyond].reshape(-1)[0]
-                yield graph.place(operation, f"{parameter} holds {worst:g}, {int(beyond.sum())} of {value.size}")
+            low, high = value.min(), value.max()
+            if not (low >= -_FP16_MAX and high <= _FP16_MAX):
+                beyond = int(np.count_nonzero(~(np.abs(value) <= _FP16_MAX)))
+                worst = low if -low > high else high
+                yield graph.place(operation, f"{parameter} holds {worst:g}, {beyond} of {value.size}")
 
 
 def _softplus(graph: Graph) -> Iterator[Place]:
