@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from torch.fx import Node
 
-from edgekit.passes import Changes
-from edgekit.passes._graph import add_call, argument, aten, calls, replace, shape, value
+from edgekit.passes import Changes, Refusal
+from edgekit.passes._graph import add_call, argument, aten, calls, replace, shape, value, where
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
@@ -19,7 +19,10 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
             axes = argument(node, 1, "dim")
             source = node.args[0]
             assert isinstance(source, Node)
-            if argument(node, 2, "keepdim", False) or not axes or value(node).dtype != value(source).dtype:
+            if argument(node, 2, "keepdim", False) or not axes:
+                continue
+            if value(node).dtype != value(source).dtype:
+                changes.refusals.append(Refusal(where(node), f"it makes {value(node).dtype} of {value(source).dtype}"))
                 continue
             kept = add_call(node, aten.mean.dim, node.args[0], axes, True)
             replace(node, add_call(node, aten.reshape.default, kept, list(shape(node))))

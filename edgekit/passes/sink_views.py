@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from edgekit.passes import Changes
-from edgekit.passes._graph import add_call, add_constant, aten, constant, is_call, replace, shape, value
+from edgekit.passes._graph import add_call, add_constant, aten, constant, is_call, replace, shape, value, where
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
@@ -36,31 +36,32 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     changes = Changes()
     for graph_module in program:
         for node in list(graph_module.graph.nodes):
-            if is_call(node, *_ELEMENTWISE):
-                changes.changed += _sink(graph_module, node)
+            if is_call(node, *_ELEMENTWISE) and any(is_call(operand, *_VIEWS) for operand in node.args):
+                changes.record(where(node), _sink(graph_module, node))
             elif is_call(node, *_VIEWS) and is_call(node.args[0], *_VIEWS):
-                changes.changed += _join(node)
+                _join(node)
+                changes.changed += 1
     return changes
 
 
-def _join(node: Node) -> bool:
+def _join(node: Node) -> None:
     source = node.args[0].args[0]  # type: ignore[union-attr]  # a call of a view, as the caller checked
     assert isinstance(source, Node)
     if shape(source) == shape(node):
         replace(node, source)
     else:
         replace(node, add_call(node, aten.reshape.default, source, list(shape(node))))
-    return True
 
 
-def _sink(graph_module: GraphModule, node: Node) -> bool:
+def _sink(graph_module: GraphModule, node: Node) -> str:
+    """Move `node` in front of the reshapes of its operands; or why not."""
     views = [operand for operand in node.args if is_call(operand, *_VIEWS) and isinstance(operand, Node)]
-    if not views or any(shape(view) != shape(node) or value(view).dtype != value(node).dtype for view in views):
-        return False
+    if any(shape(view) != shape(node) or value(view).dtype != value(node).dtype for view in views):
+        return "a reshaped operand broadcasts, or is of another dtype"
     bases = [base for view in views if isinstance(base := view.args[0], Node)]
     inner = shape(bases[0])
     if any(shape(base) != inner for base in bases):
-        return False
+        return "its operands are reshaped from different shapes"
     operands: list[object] = []
     for operand in node.args:
         if not isinstance(operand, Node):
@@ -69,14 +70,16 @@ def _sink(graph_module: GraphModule, node: Node) -> bool:
             operands.append(operand.args[0])
         else:
             tensor = constant(graph_module, operand)
-            reshaped = None if tensor is None else _reshaped(tensor, shape(node), inner)
+            if tensor is None:
+                return f"its operand {where(operand)} is neither reshaped nor a constant"
+            reshaped = _reshaped(tensor, shape(node), inner)
             if reshaped is None:
-                return False
+                return f"its constant {where(operand)} would take more numbers"
             operands.append(add_constant(graph_module, node, str(operand.target), reshaped))
     assert callable(node.target)
     inside = add_call(node, node.target, *operands, **node.kwargs)
     replace(node, add_call(node, aten.reshape.default, inside, list(shape(node))))
-    return True
+    return ""
 
 
 def _reshaped(tensor: Tensor, outer: tuple[int, ...], inner: tuple[int, ...]) -> Tensor | None:

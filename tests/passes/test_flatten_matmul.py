@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from rewriting import NO_LIMITS, Net, noise, rewrite
 
 FLAT = NO_LIMITS.model_copy(update={"flat_matmul": True})
@@ -31,3 +33,22 @@ def test_products_with_one_batch_axis_or_none_stay() -> None:
 
 def test_other_runtimes_keep_theirs() -> None:
     assert rewrite("flatten_matmul", Net(lambda net, x, y: x @ y), noise(2, 3, 4, 5), noise(2, 3, 5, 6)).changed == 0
+
+
+@given(st.data())
+def test_random_products_keep_their_outputs_or_are_refused(data: st.DataObject) -> None:
+    sizes = st.integers(1, 4)
+    batch = data.draw(st.lists(sizes, max_size=3))
+    kept = data.draw(st.integers(0, len(batch)))
+    other = [data.draw(st.sampled_from([1, size])) for size in batch[len(batch) - kept :]]
+    rows, inner, columns = data.draw(sizes), data.draw(sizes), data.draw(sizes)
+    turned = data.draw(st.booleans())
+    net = Net(lambda net, x, y: x @ (y.transpose(-1, -2) if turned else y))
+    right = (columns, inner) if turned else (inner, columns)
+    done = rewrite("flatten_matmul", net, noise(*batch, rows, inner), noise(*other, *right, seed=2), profile=FLAT)
+    if len(batch) < 2:
+        assert (done.changed, done.reasons) == (0, [])
+    elif batch == other:
+        assert done.changed == 1
+    else:
+        done.assert_refused("its operands differ in their batch axes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rewriting import Net, noise, rewrite
@@ -47,12 +48,16 @@ def _used_alone(net: Net, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x * y + strongest * y.gather(1, index), strongest
 
 
-def test_what_would_cost_a_gather_or_a_product_more_is_left() -> None:
-    cases: list[Callable[..., object]] = [_without_product, _other_index, _used_alone]
-    for forward in cases:
-        done = rewrite("join_gathers", Net(forward), noise(*IMAGE), noise(*IMAGE, seed=2))
-        assert done.changed == 0
-        assert done.graph == done.graph_before
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (_without_product, "nothing else needs the product"),
+        (_other_index, "not at one index"),
+        (_used_alone, "used elsewhere too"),
+    ],
+)
+def test_what_would_cost_a_gather_or_a_product_more_is_refused(forward: Callable[..., object], reason: str) -> None:
+    rewrite("join_gathers", Net(forward), noise(*IMAGE), noise(*IMAGE, seed=2)).assert_refused(reason)
 
 
 @given(st.data())
