@@ -1,4 +1,4 @@
-"""Every LSNet variant on every target, from the model's name to an artifact that is proven."""
+"""Every LSNet variant on every target, from the model's name to an artifact that is proven; other image sizes and batches."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def test_another_image_size_is_lowered_and_proven(size: int, tmp_path: Path) -> 
     made = edgekit.export("lsnet_t", "onnx", input_size=size, output=tmp_path)
     _assert_proven(made)
     assert made.manifest.inputs[0].shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize(("model", "target"), [("lsnet_t", "onnx"), ("casvit_xs", "executorch")])
+def test_a_dynamic_batch_is_lowered_and_proven(model: str, target: str, tmp_path: Path) -> None:
+    made = edgekit.export(model, target, max_batch=4, output=tmp_path)
+    _assert_proven(made)
+    assert made.manifest.inputs[0].max_shape == (4, 3, 224, 224)
 
 
 def _assert_proven(made: edgekit.Artifact) -> None:

@@ -97,6 +97,9 @@ def test_a_recipe_is_found_both_ways_and_says_when_to_use_it(name: str) -> None:
     assert found is not None
     assert found == recipe.find(str(path))
     assert name == f"{found.model}-{found.target}"
+    asked = {"device": found.device, "precision": found.precision}
+    assert recipe.from_request(model=str(path)) == recipe.from_request(model=found.model, target=found.target, **asked)
+    assert found.precision in (None, targets.precision_of(found.target, None))
     models.find(found.model).at_size(found.input_size)
     profiles.for_target(profiles.load(found.device or targets.find(found.target).DEVICE), found.target)
     assert set(found.passes or ()) <= set(passes.names())
