@@ -100,3 +100,5 @@ def test_a_photograph_s_classes_are_those_of_the_onnx_artifact(tmp_path: Path, e
     assert len(found["coreml"]) == 5
     assert [one["index"] for one in found["coreml"]] == [one["index"] for one in found["onnx"]]
     np.testing.assert_allclose(*([one["probability"] for one in top] for top in found.values()), rtol=1e-3)
+    [measured] = api.profile(tmp_path / "lsnet_t-coreml")
+    assert measured.peak_memory_bytes < 2**30, "the interpreter's libraries, the model and a run"
