@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit import parity, targets
+from edgekit import metrics, reference_inputs, targets
 from edgekit.errors import Unsupported
-from edgekit.parity import Outputs
 from edgekit.recipe import Recipe
+from edgekit.reference_inputs import Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def find_saved(saved: Path, model_file: Path, reference: Path, recipe: Recipe) -
 def find(program: Program, model_file: Path, reference: Path, recipe: Recipe) -> Bisection:
     """Compare the artifact with the program it was lowered from, on the reference inputs and within the recipe's bounds."""
     pair = _Pair(program, model_file, recipe)
-    walks = [pair.compare(inputs) for inputs in parity.read_reference(reference)[0]]
+    walks = [pair.compare(inputs) for inputs in reference_inputs.read(reference)[0]]
     operators = [operation for operation in pair.function.body.operations if operation.operator != "const"]
     return Bisection(
         conversion=pair.answer(conversion for conversion, _ in walks),
@@ -118,7 +118,7 @@ class _Pair:
         conversion = departures.walk(self._in_fp32, given, expected, bound_sqnr_db, afresh=True)
         results = departures.results(self._in_fp32, given)
         outputs = [(expected[name].flatten(), results[name].flatten()) for name in self.function.body.outputs]
-        right = min(parity.sqnr_db(exact.numpy(), found.numpy()) for exact, found in outputs) >= bound_sqnr_db
+        right = min(metrics.sqnr_db(exact.numpy(), found.numpy()) for exact, found in outputs) >= bound_sqnr_db
         # Where no operator alone misses the bound, the weakest is where most of the error is made.
         culprit = None if right else conversion.culprit or conversion.weakest
         conversion = dataclasses.replace(conversion, culprit=culprit)

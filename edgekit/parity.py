@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit import artifact, runtimes
+from edgekit import artifact, reference_inputs, runtimes
 from edgekit.artifact import Artifact, Parity, ParityRecord
-from edgekit.errors import ModelError, ParityError, Unsupported
+from edgekit.errors import ParityError, Unsupported
 from edgekit.isolation import Worker
+from edgekit.metrics import SQNR_CAP_DB, cosine, max_error_over_spread, sqnr_db, top1_agreement
 from edgekit.recipe import Recipe
+from edgekit.reference_inputs import Outputs
 from edgekit.runtimes import Array, TensorSpec
 
 if TYPE_CHECKING:
@@ -21,54 +23,13 @@ if TYPE_CHECKING:
 
     from edgekit.program import Function
 
-_SQNR_CAP_DB = 200.0
-"""Stands for "identical": JSON has no infinity."""
-
-
-def sqnr_db(reference: Array, other: Array) -> float:
-    """Signal to quantization-noise ratio, 10 log10(sum r^2 / sum (r - o)^2), capped at +-200 dB; -200 when not finite."""
-    r, o = reference.astype(np.float64), other.astype(np.float64)
-    if not (np.isfinite(r).all() and np.isfinite(o).all()):
-        return -_SQNR_CAP_DB
-    signal, noise = float(np.square(r).sum()), float(np.square(r - o).sum())
-    if noise == 0:
-        return _SQNR_CAP_DB
-    if signal == 0:
-        return -_SQNR_CAP_DB
-    return float(np.clip(10 * np.log10(signal / noise), -_SQNR_CAP_DB, _SQNR_CAP_DB))
-
-
-def max_error_over_spread(reference: Array, other: Array) -> float:
-    """max |r - o| / std(r); the plain maximum where the reference is constant."""
-    r, o = reference.astype(np.float64), other.astype(np.float64)
-    spread = float(r.std())
-    error = float(np.abs(r - o).max(initial=0.0))
-    return error / spread if spread > 0 else error
-
-
-def cosine(reference: Array, other: Array) -> float:
-    """Cosine of the angle between the flattened outputs; 1 when both are zero."""
-    r, o = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(r) * np.linalg.norm(o))
-    return float(r @ o / norms) if norms > 0 else float(np.array_equal(r, o))
-
-
-def top1_agreement(reference: Array, other: Array) -> float | None:
-    """The share of rows whose largest entry agrees; None unless the output is [rows, scores]."""
-    if reference.ndim != 2 or reference.shape[1] < 2:
-        return None
-    return float((reference.argmax(1) == other.argmax(1)).mean())
-
-
-Outputs = dict[str, Array]
-
 
 def compare(references: Sequence[Outputs], others: Sequence[Outputs], bound_sqnr_db: float) -> Parity:
     """The worst of each metric over all inputs and outputs, judged against `bound_sqnr_db`."""
     pairs = [(r[name], o[name]) for r, o in zip(references, others, strict=True) for name in r]
     agreements = [a for a in (top1_agreement(r, o) for r, o in pairs if r.shape == o.shape) if a is not None]
     unfit = next((reason for r, o in pairs if (reason := _unfit(r, o))), None)
-    sqnr = -_SQNR_CAP_DB if unfit else min(sqnr_db(r, o) for r, o in pairs)
+    sqnr = -SQNR_CAP_DB if unfit else min(sqnr_db(r, o) for r, o in pairs)
     return Parity(
         sqnr_db=sqnr,
         max_error_over_spread=None if unfit else max(max_error_over_spread(r, o) for r, o in pairs),
@@ -114,7 +75,7 @@ def prove(
     Writes `reference.npz` beside the model file. What cannot run on this machine is recorded as null, with the reason.
     """
     reference = model_file.parent / artifact.REFERENCE
-    write_reference(module, forward, reference, approximated, fp16_weights=recipe.precision == "fp16")
+    reference_inputs.write(module, forward, reference, approximated, fp16_weights=recipe.precision == "fp16")
     try:
         stage = f"running the {recipe.target} artifact"
         runs: Runs = worker.call("edgekit.parity:runs_of", model_file, *forward.border(), reference, stage=stage)
@@ -149,7 +110,7 @@ class Runs:
 def runs_of(model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reference: Path) -> Runs:
     """Run the model file on the reference inputs, as its runtime computes and in fp32."""
     runtime = runtimes.find(model_file.suffix)
-    given, _ = read_reference(reference)
+    given, _ = reference_inputs.read(reference)
 
     def opened_by(function: str) -> list[Outputs] | None:
         if not hasattr(runtime, function):
@@ -167,7 +128,7 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
     """Both questions. The conversion is judged on what was computed in fp32, against what the weights that the artifact
     stores and the approximations it was asked for leave of the eager model; the precision on what the runtime computed,
     against the eager model as it is."""
-    arrays, fp16 = _arrays(reference), recipe.precision == "fp16"
+    arrays, fp16 = reference_inputs.arrays_of(reference), recipe.precision == "fp16"
     allowed = [f"{', '.join(recipe.approximations)} approximated"] if arrays["approximated"] else []
     allowed += ["weights rounded to fp16, as they are stored"] if fp16 else []
     beside = f"; the conversion, the same with {' and '.join(allowed)}" if allowed else ""
@@ -182,7 +143,7 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
     in_fp32 = None if runs is None else runs.in_fp32 if runs.in_fp32 is not None or fp16 else runs.outputs
     expected = arrays["as_stored"] if fp16 else arrays["approximated"] or arrays["outputs"]
     return ParityRecord(
-        reference=f"PyTorch eager in fp32 on {_REFERENCE_COUNT} inputs{beside}",
+        reference=f"PyTorch eager in fp32 on {reference_inputs.COUNT} inputs{beside}",
         runtime=None if runs is None else runs.runtime,
         conversion=answer(in_fp32, expected, recipe.conversion_sqnr_db),
         precision=answer(None if runs is None else runs.outputs, arrays["outputs"], recipe.precision_sqnr_db),
@@ -222,103 +183,7 @@ _ASKED = "the conversion is right, so it is the precision or the approximations 
 
 def of_graph(forward: Function, reference: Path, bound_sqnr_db: float) -> Parity:
     """How far a graph's outputs are from eager's in a `reference.npz`, or from the approximated graph's if there are any."""
-    arrays = _arrays(reference)
-    given = map(_tensors, arrays["inputs"])
+    arrays = reference_inputs.arrays_of(reference)
+    given = map(reference_inputs.tensors, arrays["inputs"])
     found = [{name: tensor.numpy() for name, tensor in forward.run(inputs).items()} for inputs in given]
     return compare(arrays["approximated"] or arrays["outputs"], found, bound_sqnr_db)
-
-
-_REFERENCE_COUNT = 4
-
-
-def write_reference(
-    module: torch.nn.Module,
-    forward: Function,
-    path: Path,
-    approximated: Function | None = None,
-    *,
-    fp16_weights: bool = False,
-) -> None:
-    """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`; those
-    of the `approximated` graph, as `approximated/I/NAME`; and for `fp16_weights` either with such weights, as
-    `as_stored/I/NAME`: plus what rounding them changes in `forward`, so that a pass that is not exact still shows.
-
-    Raises ModelError when the eager outputs are not finite: nothing can be proved against NaN.
-    """
-    from edgekit import borders, stored_weights
-
-    stored = replace(forward, graph_module=stored_weights.rounded(forward.graph_module)) if fp16_weights else None
-    arrays: dict[str, Array] = {}
-    with borders.state_kept(module):
-        for index, inputs in enumerate(_reference_inputs(forward.example_inputs, forward.max_batch)):
-            for name, leaf in zip(forward.output_names, borders.leaves(borders.call(module, inputs)), strict=True):
-                if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
-                    raise ModelError(
-                        f"the PyTorch model's output {name} holds NaN or infinity",
-                        cause="on a sample input, before any conversion",
-                        next_step="check its weights: parity needs a finite reference",
-                    )
-                arrays[f"outputs/{index}/{name}"] = leaf.numpy(force=True).copy()
-            arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
-            if approximated is not None:
-                arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
-            if stored is not None:
-                base = "outputs" if approximated is None else "approximated"
-                rounded = stored.run(dict(inputs))
-                for name, full in forward.run(dict(inputs)).items():
-                    change = (rounded[name] - full).numpy() if full.is_floating_point() else 0
-                    arrays[f"as_stored/{index}/{name}"] = arrays[f"{base}/{index}/{name}"] + change
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
-
-
-def example_of(reference: Path) -> dict[str, torch.Tensor]:
-    """The example inputs in a `reference.npz`: its first."""
-    return _tensors(_arrays(reference)["inputs"][0])
-
-
-def _tensors(arrays: Outputs) -> dict[str, torch.Tensor]:
-    import torch
-
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def read_reference(path: Path) -> tuple[list[Outputs], list[Outputs]]:
-    """The sample inputs and the eager outputs in a `reference.npz`."""
-    found = _arrays(path)
-    return found["inputs"], found["outputs"]
-
-
-def _arrays(path: Path) -> dict[str, list[Outputs]]:
-    """Every kind of array there, input by input; none of a kind that was not written."""
-    found: dict[str, list[Outputs]] = {"inputs": [], "outputs": [], "approximated": [], "as_stored": []}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            kind, index, name = key.split("/", 2)
-            while len(found[kind]) <= int(index):
-                found[kind].append({})
-            found[kind][int(index)][name] = arrays[key]
-    return found
-
-
-def _reference_inputs(example: Mapping[str, torch.Tensor], max_batch: int | None) -> list[dict[str, torch.Tensor]]:
-    """The example itself, then, at its mean and spread, other noise, a smooth image and a faint one; whole numbers (token
-    ids, masks) are the example's own in another order, so that they stay legal. Where the batch is
-    dynamic, the others are batches of 1, 2 and 5, or of the largest where that is smaller."""
-    import torch
-
-    from edgekit import batch
-
-    random = torch.Generator().manual_seed(1)
-
-    def varied(tensor: torch.Tensor, kind: int) -> torch.Tensor:
-        if not tensor.is_floating_point():
-            return tensor.flatten().roll(kind).view_as(tensor).contiguous()
-        noise = torch.randn(tensor.shape, generator=random, dtype=tensor.dtype)
-        if kind == 2 and tensor.dim():
-            noise = noise.cumsum(-1) / tensor.shape[-1] ** 0.5
-        spread = tensor.std() if tensor.numel() > 1 else tensor.abs().sum()
-        return tensor.mean() + spread * noise * (0.1 if kind == 3 else 1.0)
-
-    batches = [batch.of_size(dict(example), min(n, max_batch)) if max_batch else dict(example) for n in (1, 2, 5)]
-    others = [{name: varied(t, kind) for name, t in inputs.items()} for kind, inputs in enumerate(batches, 1)]
-    return [dict(example), *others]

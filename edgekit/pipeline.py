@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import artifact, bisection, cache, parity, passes, profiles, scratch, sources, targets
+from edgekit import artifact, bisection, cache, parity, passes, profiles, reference_inputs, scratch, sources, targets
 from edgekit.artifact import Artifact, Manifest, ParityRecord
 from edgekit.bisection import Bisection
 from edgekit.errors import EdgekitError, ModelError, Unsupported
@@ -97,9 +97,14 @@ def export(
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
             proof = parity.require(
                 proof,
-                lambda: (
-                    _exactness_of_passes(model, profile, order, recipe.max_batch)
-                    + _departs(worker, saved, files[0], recipe, "conversion", "; ")
+                lambda: "; ".join(
+                    said
+                    for said in (
+                        reference_inputs.jumps(model.module, files[0].parent / artifact.REFERENCE),
+                        _exactness_of_passes(model, profile, order, recipe.max_batch),
+                        _departs(worker, saved, files[0], recipe, "conversion"),
+                    )
+                    if said
                 ),
                 lambda: _departs(worker, saved, files[0], recipe, "precision"),
                 # Another checkpoint may well be content with fp16: a warning, unless a bound was stated.
@@ -156,7 +161,7 @@ def _source(loaded: Artifact, module: torch.nn.Module | None) -> LoadedModel:
         if module is None:
             model = sources.load(recipe)
         else:
-            example = parity.example_of(loaded.directory / artifact.REFERENCE)
+            example = reference_inputs.example_of(loaded.directory / artifact.REFERENCE)
             model = sources.from_module(module, example, name=manifest.model.name)
     except EdgekitError as error:
         where = recipe.model if recipe.weights is None else f"{recipe.model} with {recipe.weights}"
@@ -237,14 +242,14 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     return copied.functions["forward"]
 
 
-def _departs(worker: Worker, saved: Path, model_file: Path, recipe: Recipe, question: str, before: str = "") -> str:
+def _departs(worker: Worker, saved: Path, model_file: Path, recipe: Recipe, question: str) -> str:
     """The operator at which the artifact departs from the saved program, in words; empty where its target cannot tell."""
     if not bisection.can_bisect(recipe.target):
         return ""
     reference, stage = model_file.parent / artifact.REFERENCE, "finding the operator that departs"
     found: Bisection = worker.call("edgekit.bisection:find_saved", saved, model_file, reference, recipe, stage=stage)
     culprit = {"conversion": found.conversion, "precision": found.precision}[question].culprit
-    return "" if culprit is None else f"{before}{culprit}"
+    return "" if culprit is None else str(culprit)
 
 
 def _exactness_of_passes(model: LoadedModel, profile: RuntimeProfile, order: Sequence[str], max_batch: int | None) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 import edgekit
-from edgekit import isolation, parity, python_files, runtimes
+from edgekit import isolation, parity, python_files, reference_inputs, runtimes
 from edgekit.artifact import REFERENCE, Artifact, Parity
 from edgekit.errors import EdgekitError
 from edgekit.ops.ska import definition
@@ -127,7 +127,7 @@ def convert(recipe: Recipe, file: Path, folder: Path, options: dict[str, Any]) -
 def judge(subject: str, reference: Path) -> Parity:
     """Run `subject` on the inputs in `reference` and compare with the eager outputs there; called in a process of its own.
     Tensors go by their order: runtimes rename them."""
-    inputs, expected = parity.read_reference(reference)
+    inputs, expected = reference_inputs.read(reference)
     with runtimes.open(subject) as session:
         session.set_threads(1)
         found = [session.execute(list(arrays.values())) for arrays in inputs]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgekit import parity
+from edgekit import metrics, parity
 from edgekit.artifact import Parity, ParityRecord
 from edgekit.errors import ParityError
 
@@ -35,11 +35,11 @@ _NAN, _ZEROS = _row(math.nan, 1), _row(0, 0)
     ],
 )
 def test_sqnr_is_the_ratio_of_signal_to_noise(reference: np.ndarray, other: np.ndarray, decibels: float) -> None:
-    assert parity.sqnr_db(reference, other) == pytest.approx(decibels, abs=1e-4)
+    assert metrics.sqnr_db(reference, other) == pytest.approx(decibels, abs=1e-4)
 
 
 def test_sqnr_of_whole_numbers_does_not_overflow() -> None:
-    assert parity.sqnr_db(np.array([200], np.uint8), np.array([202], np.uint8)) == pytest.approx(40.0)
+    assert metrics.sqnr_db(np.array([200], np.uint8), np.array([202], np.uint8)) == pytest.approx(40.0)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_sqnr_of_whole_numbers_does_not_overflow() -> None:
     ids=["spread of one", "spread of two", "constant reference", "zeros"],
 )
 def test_the_largest_error_is_told_in_spreads_of_the_reference(reference: np.ndarray, other: np.ndarray, error: float) -> None:
-    assert parity.max_error_over_spread(reference, other) == pytest.approx(error)
+    assert metrics.max_error_over_spread(reference, other) == pytest.approx(error)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_the_largest_error_is_told_in_spreads_of_the_reference(reference: np.nda
     ],
 )
 def test_cosine_is_that_of_the_angle(reference: np.ndarray, other: np.ndarray, value: float) -> None:
-    assert parity.cosine(reference, other) == pytest.approx(value)
+    assert metrics.cosine(reference, other) == pytest.approx(value)
 
 
 def test_cosine_of_zeros_is_one_only_with_zeros() -> None:
-    assert parity.cosine(_ZEROS, _ZEROS) == 1.0
-    assert parity.cosine(_ZEROS, _row(1, 0)) == 0.0
+    assert metrics.cosine(_ZEROS, _ZEROS) == 1.0
+    assert metrics.cosine(_ZEROS, _row(1, 0)) == 0.0
 
 
 def test_top1_agreement_is_the_share_of_rows() -> None:
     reference = np.array([[1, 2], [2, 1], [0, 1]])
-    assert parity.top1_agreement(reference, np.array([[0, 9], [0, 9], [0, 9]])) == pytest.approx(2 / 3)
-    assert parity.top1_agreement(reference[0], reference[0]) is None
-    assert parity.top1_agreement(reference[:, :1], reference[:, :1]) is None
+    assert metrics.top1_agreement(reference, np.array([[0, 9], [0, 9], [0, 9]])) == pytest.approx(2 / 3)
+    assert metrics.top1_agreement(reference[0], reference[0]) is None
+    assert metrics.top1_agreement(reference[:, :1], reference[:, :1]) is None
 
 
 def test_compare_tells_the_worst_over_inputs_and_outputs() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit import parity, stored_weights
+from edgekit import metrics, reference_inputs, stored_weights
 from edgekit.program import capture
 
 
@@ -49,9 +49,9 @@ def test_a_rewrite_that_is_not_exact_still_shows(tmp_path: Path) -> None:
         for parameter in captured.graph_module.parameters():
             parameter.mul_(1.01)
     inexact = replace(captured, graph_module=stored_weights.rounded(captured.graph_module))
-    parity.write_reference(module, captured, tmp_path / "reference.npz", fp16_weights=True)
-    arrays = parity._arrays(tmp_path / "reference.npz")
+    reference_inputs.write(module, captured, tmp_path / "reference.npz", fp16_weights=True)
+    arrays = reference_inputs.arrays_of(tmp_path / "reference.npz")
     for inputs, expected in zip(arrays["inputs"], arrays["as_stored"], strict=True):
         x = {"x": torch.from_numpy(inputs["x"])}
-        assert parity.sqnr_db(expected["output"], inexact.run(x)["output"].numpy()) < 45
-        assert parity.sqnr_db(expected["output"], exact.run(x)["output"].numpy()) > 60
+        assert metrics.sqnr_db(expected["output"], inexact.run(x)["output"].numpy()) < 45
+        assert metrics.sqnr_db(expected["output"], exact.run(x)["output"].numpy()) > 60

@@ -259,7 +259,7 @@ def _outputs(program: Program) -> dict[str, object]:
 def _compare(name: str, before: dict[str, object], after: dict[str, object]) -> None:
     import torch
 
-    from edgekit import parity
+    from edgekit import metrics
 
     for output, reference in before.items():
         changed = after[output]
@@ -271,7 +271,7 @@ def _compare(name: str, before: dict[str, object], after: dict[str, object]) -> 
             continue
         else:
             bound = _SQNR_DB.get(str(reference.dtype).removeprefix("torch."), 40.0)
-            sqnr = parity.sqnr_db(reference.double().numpy(), changed.double().numpy())
+            sqnr = metrics.sqnr_db(reference.double().numpy(), changed.double().numpy())
             if sqnr >= bound:
                 continue
             fault = f"SQNR {sqnr:.1f} dB against the graph before it, {bound:.0f} dB needed"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit import models, parity, program, weights
+from edgekit import metrics, models, program, weights
 from edgekit.models import Variant
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -92,5 +92,5 @@ def assert_sane_stand_in(variant: Variant) -> None:
         assert max(largest.values()) < _LARGEST_FP16, max(largest, key=largest.__getitem__)
         exact = copy.deepcopy(module).double()(image.double())
     assert 0.02 < logits.std() < 5
-    assert parity.sqnr_db(exact.numpy(), logits.numpy()) >= 95
-    assert parity.sqnr_db(logits.numpy(), others.numpy()) < 30
+    assert metrics.sqnr_db(exact.numpy(), logits.numpy()) >= 95
+    assert metrics.sqnr_db(logits.numpy(), others.numpy()) < 30

@@ -13,7 +13,7 @@ from rewriting import NO_LIMITS, Net, Rewritten, noise, rewrite
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekit import parity, passes
+from edgekit import metrics, passes
 from edgekit.program import Program, capture
 
 WEIGHT = torch.view_as_complex(noise(3, 3, 2, seed=3))
@@ -318,7 +318,7 @@ def test_a_frequency_filter_has_nothing_complex_left() -> None:
         expected = run({"x": image.to(dtype)})["output"]
         passes.run(program, NO_LIMITS, ["fft_to_matmul", "complex_to_real"], check=True)
         assert not _complex_nodes(program)
-        assert parity.sqnr_db(expected.numpy(), run({"x": image.to(dtype)})["output"].numpy()) >= bound
+        assert metrics.sqnr_db(expected.numpy(), run({"x": image.to(dtype)})["output"].numpy()) >= bound
 
 
 _UNARY: list[Callable[[Tensor], Tensor]] = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rewriting import NO_LIMITS, Net, Rewritten, noise, rewrite
 from torch import Tensor
 
-from edgekit import parity, passes
+from edgekit import metrics, passes
 from edgekit.program import capture
 
 ONE_PRODUCT = NO_LIMITS.model_copy(update={"dft_one_product_bytes": 1 << 30})
@@ -164,7 +164,7 @@ def test_float32_keeps_100_db(size: int) -> None:
         expected = next(iter(program.functions["forward"].run({"x": image}).values()))
         passes.run(program, profile, ["fft_to_matmul", "complex_to_real"])
         found = next(iter(program.functions["forward"].run({"x": image}).values()))
-        assert parity.sqnr_db(expected.numpy(), found.numpy()) >= 100
+        assert metrics.sqnr_db(expected.numpy(), found.numpy()) >= 100
 
 
 @st.composite

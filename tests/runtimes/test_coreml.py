@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import artifact, parity, runtimes
+from edgekit import artifact, parity, reference_inputs, runtimes
 from edgekit.artifact import Artifact
 from edgekit.errors import ParityError, Unsupported
 from edgekit.runtimes import coreml
@@ -51,7 +51,7 @@ def test_a_session_takes_what_the_manifest_says(made: Artifact) -> None:
     with edgekit.open(made.directory) as session:
         assert session.inputs == (runtimes.TensorSpec("x", (1, 3, 32, 32), "float32"),)
         session.set_threads(1)
-        inputs, expected = parity.read_reference(made.directory / artifact.REFERENCE)
+        inputs, expected = reference_inputs.read(made.directory / artifact.REFERENCE)
         assert parity.compare(expected, [session.run(values) for values in inputs], 50).passed
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import parity
+from edgekit import reference_inputs
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.runtimes import Session, TensorSpec
 
@@ -35,7 +35,7 @@ def test_names_and_shapes_come_from_the_manifest(session: Session) -> None:
 
 
 def test_it_computes_what_the_reference_says(session: Session, directory: Path) -> None:
-    for inputs, outputs in zip(*parity.read_reference(directory / "reference.npz"), strict=True):
+    for inputs, outputs in zip(*reference_inputs.read(directory / "reference.npz"), strict=True):
         np.testing.assert_allclose(session.run(inputs)["output"], outputs["output"], rtol=1e-3, atol=1e-4)
 
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import edgekit
-from edgekit import parity, runtimes
+from edgekit import reference_inputs, runtimes
 from edgekit.errors import ArtifactError, UnknownName, Unsupported, UsageError
 from edgekit.runtimes import Session, TensorSpec
 
@@ -31,7 +31,7 @@ def test_names_shapes_and_types_are_the_model_s(session: Session) -> None:
 
 
 def test_it_computes_what_the_reference_says(session: Session, tiny_artifact: Path) -> None:
-    for inputs, outputs in zip(*parity.read_reference(tiny_artifact / "reference.npz"), strict=True):
+    for inputs, outputs in zip(*reference_inputs.read(tiny_artifact / "reference.npz"), strict=True):
         found = session.run(inputs)
         assert list(found) == ["output"]
         np.testing.assert_allclose(found["output"], outputs["output"], rtol=1e-4, atol=1e-5)

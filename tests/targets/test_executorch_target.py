@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekit import parity, passes, profiles
+from edgekit import metrics, passes, profiles
 from edgekit.program import capture, load
 from edgekit.quiet import quiet
 from edgekit.runtimes import executorch as runtime
@@ -47,4 +47,4 @@ def test_it_computes_what_the_module_does(module: nn.Module, tmp_path: Path) -> 
     with runtime.open(file) as session:
         found = session.execute([program.functions["forward"].example_inputs["x"].numpy()])
     for reference, other in zip(expected.values(), found, strict=True):
-        assert parity.sqnr_db(reference.numpy(), other) > 120
+        assert metrics.sqnr_db(reference.numpy(), other) > 120

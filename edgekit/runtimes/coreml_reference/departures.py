@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from edgekit import parity
+from edgekit import metrics
 from edgekit.runtimes.coreml_reference.counterparts import operands
 from edgekit.runtimes.coreml_reference.interpreter import Program
 from edgekit.runtimes.coreml_reference.package import Function, Operation
@@ -137,7 +137,7 @@ def _measured(
         result=result,
         between=between,
         place=place,
-        sqnr_db=parity.sqnr_db(exact.masked_fill(same, 0).numpy(), other.masked_fill(same, 0).numpy()),
+        sqnr_db=metrics.sqnr_db(exact.masked_fill(same, 0).numpy(), other.masked_fill(same, 0).numpy()),
         expected_range=_range(exact),
         found_range=_range(other),
         values=found.numel(),

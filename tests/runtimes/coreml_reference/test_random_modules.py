@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from random_modules import BLOCKS, CHANNELS, SIZE
 from torch import nn
 
-from edgekit import parity
+from edgekit import metrics
 from edgekit.quiet import quiet
 from edgekit.runtimes import coreml_reference
 
@@ -40,4 +40,4 @@ def test_a_converted_module_computes_what_pytorch_does(names: list[str], seed: i
                 skip_model_load=True,
             ).save(str(path))
         found = coreml_reference.open(path).run({"x": x.numpy()})["y"]
-    assert parity.sqnr_db(expected, found) > 80, names
+    assert metrics.sqnr_db(expected, found) > 80, names
