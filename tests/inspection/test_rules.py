@@ -141,6 +141,7 @@ CASES: list[tuple[str, Callable[[Any], Any], np.ndarray, Callable[[Any], Any], n
         lambda x: mb.reshape(x=x, shape=[8, 8]),
         _zeros(1, 64, dtype="int32"),
     ),
+    ("int32-arithmetic", lambda x: mb.cast(x=x, dtype="int32"), X, lambda x: mb.cast(x=x, dtype="int16"), X),
     (
         "ane-width-slice",
         lambda x: mb.slice_by_index(x=x, begin=[0, 0, 0, 1], end=[1, 16, 6, 64]),

@@ -19,6 +19,7 @@ _WHOLE_ARITHMETIC = {
     *("cumsum", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "range_1d"),
 }
 _BORDER = {"cast", "identity"}
+_WIDE = {"int32", "uint32", "int64"}
 
 
 def _fp32_compute(graph: Graph) -> Iterator[Place]:
@@ -37,9 +38,9 @@ def _fp32_constant(graph: Graph) -> Iterator[Place]:
 
 
 def _whole_numbers(graph: Graph) -> Iterator[Place]:
-    """Arithmetic on whole numbers, and casts to them."""
+    """Arithmetic on whole numbers of 32 bits, and casts to them."""
     for operation in graph.operations:
-        whole = [declared.dtype for _, declared in operation.outputs if declared.dtype.startswith(("int", "uint"))]
+        whole = [declared.dtype for _, declared in operation.outputs if declared.dtype in _WIDE]
         if whole and operation.operator in _WHOLE_ARITHMETIC | _BORDER:
             yield graph.place(operation, f"{whole[0]} {sizes(operation.outputs[0][1].shape)}")
 
@@ -154,7 +155,7 @@ RULES = (
         "warning",
         _whole_numbers,
         "The Neural Engine computes in fp16: whole numbers of 32 bits do not reach it, and an M1's rejects a cast to them.",
-        (sources.GUIDE_CAPABILITIES, sources.GUIDE_SHAPES),
+        (sources.GUIDE_CAPABILITIES, sources.GUIDE_SHAPES, sources.APPLE_RULES),
         "Compute positions ahead as constants; do arithmetic on indices in the app, or in floats below 2048, which fp16 "
         "counts exactly.",
     ),
