@@ -29,7 +29,7 @@ def read(model_file: Path) -> tuple[Placement | None, str]:
             plan = MLComputePlan.load_from_path(model.get_compiled_model_path())
             return placement(plan), ""
     except Exception as error:  # an older macOS or a model that it refuses raises the binding's own classes
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
         return None, f"Core ML made no compute plan for it: {cause}"
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgekit.inspection import Memory, Placement, Report, Weight, compute_plan, counted, lint, liveness
 from edgekit.inspection.lint import Graph
 from edgekit.profiles import RuntimeProfile
 from edgekit.runtimes import coreml_reference
 from edgekit.runtimes.coreml_reference import package
-from edgekit.runtimes.coreml_reference.package import Block, Operation, Reference
+from edgekit.runtimes.coreml_reference.package import Block
 
 _METHOD = (
     "every result in program order in memory of its own, at its declared type; Core ML fuses operators, and the Neural Engine "
@@ -65,29 +62,11 @@ def _weights(body: Block) -> Iterator[Weight]:
                 dtype = coreml_reference.numpy_name(declared.dtype)
                 shape = tuple(size or 0 for size in declared.shape)
                 yield Weight(lint.layer_name(name), dtype, shape, lint.size_bytes(declared) or 0)
-        elif operation.operator.startswith("constexpr_"):
-            stored = [_stored(part) for part in _inline(operation)]
-            if stored:
-                name, declared = operation.outputs[0]
-                size, dtype = sum(size for size, _ in stored), max(stored)[1]
-                kind = f"{dtype} ({operation.operator.removeprefix('constexpr_')})"
-                yield Weight(lint.layer_name(name), kind, tuple(size or 0 for size in declared.shape), size)
-
-
-def _inline(operation: Operation) -> Iterator[Any]:
-    """The arrays that an operation holds itself."""
-    for parts in operation.arguments.values():
-        yield from (part for part in parts if not isinstance(part, Reference | str))
-
-
-def _stored(part: Any) -> tuple[int, str]:
-    """The bytes and the type of an array as it lies in the file: coremltools tells types of fewer than 8 bits beside."""
-    from coremltools.converters.mil.mil import types
-
-    array = np.asarray(part)
-    narrow = dict(array.dtype.metadata or {}).get("true_dtype")
-    dtype = types.builtin_to_string(narrow) if narrow else array.dtype.name
-    return lint.size_bytes(package.Type(dtype, array.shape)) or 0, dtype
+        elif operation.operator.startswith("constexpr_") and (stored := list(lint.stored(operation))):
+            name, declared = operation.outputs[0]
+            size, dtype = sum(size for size, _ in stored), max(stored)[1]
+            kind = f"{dtype} ({operation.operator.removeprefix('constexpr_')})"
+            yield Weight(lint.layer_name(name), kind, tuple(size or 0 for size in declared.shape), size)
 
 
 def _memory(graph: Graph, weights_bytes: int) -> tuple[Memory | None, str]:

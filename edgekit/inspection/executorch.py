@@ -85,7 +85,7 @@ def _loaded(model_file: Path) -> Any:
         if not file.program.execution_plan:
             raise ValueError("it has no method")
     except Exception as error:  # its reader trusts what it reads: whatever a damaged file makes of that
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ArtifactError(f"{model_file} is not a sound ExecuTorch program", cause=cause, next_step=_AGAIN) from error
     return file
 

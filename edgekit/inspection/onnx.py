@@ -66,9 +66,8 @@ def _loaded(model_file: Path) -> onnx.ModelProto:
         if not all(name in typed for node in model.graph.node for name in node.output if name):
             model = onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # a truncated message, a wrong version and an unknown operator have no common class
-        raise ArtifactError(
-            f"{model_file} is not a sound ONNX file", cause=str(error).strip().splitlines()[0], next_step=_AGAIN
-        ) from error
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ArtifactError(f"{model_file} is not a sound ONNX file", cause=cause, next_step=_AGAIN) from error
     if not model.graph.node:
         raise ArtifactError(f"{model_file} is not a sound ONNX file", cause="it holds no operators", next_step=_AGAIN)
     return model

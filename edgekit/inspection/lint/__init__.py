@@ -37,6 +37,7 @@ class Graph:
         every = tuple(function.body.walk())
         self.constants = {op.outputs[0][0]: op.arguments["val"][0] for op in every if op.operator == "const"}
         self.operations = tuple(op for op in every if op.operator != "const" and not op.operator.startswith("constexpr_"))
+        self.stored_bytes = sum(size for op in every for size, _ in stored(op))
         self.folded = {name for op in every if op.operator.startswith("constexpr_") for name, _ in op.outputs}
         results = ((name, declared) for op in every for name, declared in op.outputs)
         self.types: dict[str, Type] = {**dict(results), **function.inputs, **function.states}
@@ -100,6 +101,18 @@ class Graph:
 def is_weight(declared: Type) -> bool:
     """Whether a constant of this type is a stored tensor, not a parameter given in place."""
     return declared.dtype not in ("string", "bool") and math.prod(size or 1 for size in declared.shape) > _MOST_PARAMETERS
+
+
+def stored(operation: Operation) -> Iterator[tuple[int, str]]:
+    """The bytes and the types of the arrays that an operation itself holds, as they lie in the file."""
+    from coremltools.converters.mil.mil import types
+
+    for parts in operation.arguments.values():
+        for array in (np.asarray(part) for part in parts if not isinstance(part, Reference | str)):
+            # coremltools unpacks types of fewer than 8 bits, and tells them beside
+            narrow = dict(array.dtype.metadata or {}).get("true_dtype")
+            dtype = types.builtin_to_string(narrow) if narrow else array.dtype.name
+            yield size_bytes(Type(dtype, array.shape)) or 0, dtype
 
 
 def layer_name(constant: str) -> str:

@@ -64,7 +64,7 @@ def _groups(graph: Graph) -> Iterator[Place]:
     for operation in graph.operations:
         groups = (graph.numbers(operation, "groups") or (1,))[0] if operation.operator in CONVOLUTIONS else 1
         shape = graph.shape(operation, "x")
-        if _CORES % groups and len(shape) > 1 and groups != shape[1]:
+        if groups > 1 and _CORES % groups and len(shape) > 1 and groups != shape[1]:
             yield graph.place(operation, f"{groups} groups of {(shape[1] or 0) // groups} channels")
 
 

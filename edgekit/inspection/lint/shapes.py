@@ -123,9 +123,8 @@ def _padding(graph: Graph) -> Iterator[Place]:
 
 def _model_size(graph: Graph) -> Iterator[Place]:
     """Weights of more than 1 GB."""
-    size = sum(getattr(value, "nbytes", 0) for value in graph.constants.values())
-    if size > _ONE_GB:
-        yield Place("program", graph.function.name, "", f"its weights take {size / 1e9:.2f} GB")
+    if graph.stored_bytes > _ONE_GB:
+        yield Place("program", graph.function.name, "", f"its weights take {graph.stored_bytes / 1e9:.2f} GB")
 
 
 RULES = (
