@@ -46,7 +46,10 @@ class Group:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of all its nodes; 0 for operators that are no sums of products."""
+        """Multiply-adds of all its nodes; 0 for operators that are no sums of products, and where ONNX Runtime has packed the
+        constant operand and tells no shape of it."""
+        if len(self.inputs) < 2:
+            return 0
         if self.operator in ("Conv", "Convolution"):
             return self.nodes * math.prod(self.output) * math.prod(self.inputs[1][1:])
         if self.operator == "GroupConvolution":  # OpenVINO's weights have an axis of groups

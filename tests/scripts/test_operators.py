@@ -30,3 +30,4 @@ def test_multiply_adds_are_those_of_the_products() -> None:
     assert Group("MatMul", ((49, 32, 9), (49, 9, 49)), (49, 32, 49), 2).macs == 2 * 49 * 32 * 9 * 49
     assert Group("Gemm", ((1, 384), (1000, 384), (1000,)), (1, 1000), 1).macs == 384_000
     assert Group("Add", ((1, 8), (1, 8)), (1, 8), 3).macs == 0
+    assert Group("FusedMatMul", ((1, 64, 64, 17),), (1, 64, 17, 64), 4).macs == 0
