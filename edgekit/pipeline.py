@@ -141,10 +141,12 @@ def _rebuilt(loaded: Artifact, module: torch.nn.Module | None) -> Program:
     program = _captured(_source(loaded, module), recipe)
     profile = profiles.for_target(DeviceProfile.model_validate(manifest.device), manifest.target)
     changes = passes.run(program, profile, passes.order_of(recipe.passes, recipe.approximations))
-    if [(c.name, c.changed) for c in changes] != [(record.name, record.changed) for record in manifest.passes]:
+    before, now = ({done.name: done.changed for done in ran if done.changed} for ran in (manifest.passes, changes))
+    if before != now:
+        others = [name for name in before | now if before.get(name) != now.get(name)]
         raise Unsupported(
-            f"{loaded.directory} was rewritten by other passes than this edgekit's",
-            cause=f"it was made by edgekit {manifest.versions.get('edgekit')}, this is {cache.tool_versions()['edgekit']}",
+            f"{loaded.directory} was made with other passes than this edgekit's",
+            cause=f"{', '.join(others)} would rewrite its model otherwise",
             next_step="export it again, or bisect with the edgekit that made it",
         )
     reference = loaded.directory / artifact.REFERENCE
