@@ -101,7 +101,9 @@ def bisect(directory: str | Path, module: torch.nn.Module | None = None) -> Bise
     The model is built again as its recipe says; give the `module` where it was exported as one. Raises ArtifactError,
     ModelError when the model is gone or is another one, and Unsupported for other targets.
     """
-    return pipeline.bisect(artifact.load(Path(directory)), module)
+    from edgekit import bisection
+
+    return bisection.of_artifact(artifact.load(Path(directory)), module)
 
 
 def inspect(subject: str | Path) -> Report:

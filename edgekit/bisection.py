@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit import metrics, reference_inputs, targets
+from edgekit import artifact, metrics, rebuild, reference_inputs, targets
+from edgekit.artifact import Artifact
 from edgekit.errors import Unsupported
 from edgekit.recipe import Recipe
 from edgekit.reference_inputs import Outputs
@@ -55,7 +56,19 @@ class Bisection:
         return dataclasses.asdict(self)
 
 
-def require_target(target: str) -> None:
+def of_artifact(loaded: Artifact, module: torch.nn.Module | None = None) -> Bisection:
+    """The operators at which an artifact departs from the model that its recipe names, which is built again; from `module`
+    where it was given as one.
+
+    Raises Unsupported for a target whose artifacts do not show what their operators compute, and ModelError when the model
+    is gone or is another one.
+    """
+    _require_target(loaded.manifest.target)
+    program = rebuild.program_of(loaded, module)
+    return find(program, loaded.model_file, loaded.directory / artifact.REFERENCE, loaded.manifest.recipe)
+
+
+def _require_target(target: str) -> None:
     """Raise Unsupported unless artifacts of this target can be bisected."""
     if not can_bisect(target):
         raise Unsupported(

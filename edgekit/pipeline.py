@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from edgekit import artifact, bisection, cache, parity, passes, profiles, reference_inputs, scratch, sources, targets
 from edgekit.artifact import Artifact, Manifest, ParityRecord
 from edgekit.bisection import Bisection
-from edgekit.errors import EdgekitError, ModelError, Unsupported
+from edgekit.errors import Unsupported
 from edgekit.isolation import Worker
 from edgekit.passes import Changes
 from edgekit.profiles import DeviceProfile, RuntimeProfile
@@ -27,8 +27,6 @@ from edgekit.runtimes import TensorSpec
 from edgekit.sources import LoadedModel
 
 if TYPE_CHECKING:
-    import torch
-
     from edgekit.program import Function, Program
 
 Progress = Callable[[str], None]
@@ -82,7 +80,7 @@ def export(
         with stage("model"):
             model = model or sources.load(recipe)
         with stage("capture"):
-            program = _captured(model, recipe)
+            program = model.captured(recipe)
         key = cache.key(recipe, device, identity or program.fingerprint())
         if use_cache and (found := cache.find(key)):
             return _from_cache(found, directory, force=force)
@@ -121,78 +119,6 @@ def export(
 def _from_cache(found: Artifact, directory: Path, *, force: bool) -> Artifact:
     artifact.publish(found.directory, directory, force=force)
     return replace(found, directory=directory)
-
-
-def bisect(loaded: Artifact, module: torch.nn.Module | None = None) -> Bisection:
-    """The operators at which an artifact departs from the model that its recipe names, which is built again; from `module`
-    where it was given as one.
-
-    Raises Unsupported for a target whose artifacts do not show what their operators compute, and ModelError when the model
-    is gone or is another one.
-    """
-    bisection.require_target(loaded.manifest.target)
-    program = _rebuilt(loaded, module)
-    return bisection.find(program, loaded.model_file, loaded.directory / artifact.REFERENCE, loaded.manifest.recipe)
-
-
-def _rebuilt(loaded: Artifact, module: torch.nn.Module | None) -> Program:
-    """The program that an artifact was lowered from. Raises ModelError when it is not to be had any more."""
-    manifest, recipe = loaded.manifest, loaded.manifest.recipe
-    program = _captured(_source(loaded, module), recipe)
-    profile = profiles.for_target(DeviceProfile.model_validate(manifest.device), manifest.target)
-    changes = passes.run(program, profile, passes.order_of(recipe.passes, recipe.approximations))
-    before, now = ({done.name: done.changed for done in ran if done.changed} for ran in (manifest.passes, changes))
-    if before != now:
-        others = [name for name in before | now if before.get(name) != now.get(name)]
-        raise Unsupported(
-            f"{loaded.directory} was made with other passes than this edgekit's",
-            cause=f"{', '.join(others)} would rewrite its model otherwise",
-            next_step="export it again, or bisect with the edgekit that made it",
-        )
-    reference = loaded.directory / artifact.REFERENCE
-    kept = parity.of_graph(program.functions["forward"], reference, recipe.conversion_sqnr_db)
-    if not kept.passed:
-        raise _another_model(loaded, f"its outputs on the reference inputs are others: SQNR {kept.sqnr_db} dB")
-    return program
-
-
-def _source(loaded: Artifact, module: torch.nn.Module | None) -> LoadedModel:
-    """The model that an artifact was made from: `module`, or what its recipe names."""
-    manifest, recipe = loaded.manifest, loaded.manifest.recipe
-    try:
-        if module is None:
-            model = sources.load(recipe)
-        else:
-            example = reference_inputs.example_of(loaded.directory / artifact.REFERENCE)
-            model = sources.from_module(module, example, name=manifest.model.name)
-    except EdgekitError as error:
-        where = recipe.model if recipe.weights is None else f"{recipe.model} with {recipe.weights}"
-        raise ModelError(
-            f"{loaded.directory} cannot be bisected without the model it was made from",
-            cause=": ".join(filter(None, (error.what, error.cause))),
-            next_step=f"make {where} available from this folder, or give the module itself, in Python: "
-            "edgekit.bisect(directory, module)",
-        ) from error
-    if model.weights_sha256 != manifest.model.weights_sha256:
-        raise _another_model(loaded, "its weights are others")
-    return model
-
-
-def _another_model(loaded: Artifact, cause: str) -> ModelError:
-    return ModelError(
-        f"{loaded.manifest.recipe.model} is not the model that {loaded.directory} was made from",
-        cause=cause,
-        next_step="bring back the source and the weights as they were, or export again",
-    )
-
-
-def _captured(model: LoadedModel, recipe: Recipe) -> Program:
-    """The model's graph, before any pass."""
-    from edgekit.program import capture
-
-    program = capture(model.module, model.inputs, model.output_names, recipe.max_batch)
-    program.precision = recipe.precision or "fp32"
-    return program
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from edgekit.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.program import Program
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -37,6 +39,14 @@ class LoadedModel:
     preprocessing: Preprocessing | None = None
     labels: str | None = None
     source: str = ""
+
+    def captured(self, recipe: Recipe) -> Program:
+        """The model's graph, before any pass, in the recipe's precision. Raises ModelError when it cannot be captured."""
+        from edgekit.program import capture
+
+        program = capture(self.module, self.inputs, self.output_names, recipe.max_batch)
+        program.precision = recipe.precision or "fp32"
+        return program
 
 
 def identity(recipe: Recipe) -> str | None:
