@@ -181,7 +181,7 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     rows = table.rows(measurements)
     show_table(list(rows[0]), [list(row.values()) for row in rows], right=range(2, len(rows[0])))
     first = measurements[0].fingerprint
-    note(f"{first.cpu or first.os}; {first.threads} thread(s); inputs: {measurements[0].inputs}")
+    note(f"{first.cpu or first.os}; {first.threads or 'its own'} thread(s); inputs: {measurements[0].inputs}")
     for measurement in measurements:
         for warning in table.warnings(measurement):
             note(f"{measurement.subject}: {warning}")

@@ -36,6 +36,7 @@ class _Opened:
     """What a worker says of a subject it opened."""
 
     runtime: str
+    threads: int | None
     inputs: str
     io_bytes: int
     cold_load_s: float
@@ -110,7 +111,7 @@ def measure(
             inputs=trials[0][0].inputs,
             io_bytes=trials[0][0].io_bytes,
             device=device,
-            threads=threads,
+            threads=trials[0][0].threads,
             peak=peak,
             job=job,
             started_at=started_at,

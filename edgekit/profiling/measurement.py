@@ -101,8 +101,8 @@ class Fingerprint:
     """The instruction sets that matter to inference, and `hypervisor` on a virtual machine."""
     cores: int
     """Logical cores the measurement may use."""
-    threads: int
-    """Threads the runtime computes with."""
+    threads: int | None
+    """Threads the runtime computes with; null for one that chooses its own."""
     runtime: str
     """Name and version."""
     artifact_sha256: str | None

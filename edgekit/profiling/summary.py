@@ -19,7 +19,7 @@ def summarize(
     runtime: str,
     io_bytes: int,
     device: str,
-    threads: int,
+    threads: int | None,
     inputs: str,
     peak: roofline.Peak | None,
     job: str,

@@ -40,6 +40,8 @@ def warnings(measurement: Measurement) -> list[str]:
     found = []
     if measurement.reference_timing:
         found.append("reference timing, not a phone's: an interpreter made to be right stood in for the device's own runtime")
+    if measurement.fingerprint.threads is None:
+        found.append("its runtime chooses its own threads and processors: compare it with others by latency alone")
     if measurement.waited_share is not None and measurement.waited_share > _NOTABLE_WAIT:
         found.append(
             f"another program had the core {measurement.waited_share:.0%} of the time, and latencies include the waiting: "

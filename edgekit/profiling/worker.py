@@ -44,8 +44,9 @@ class _Host:
         started = time.perf_counter()
         self._session: Session = runtimes.open(subject)
         cold_load_s = time.perf_counter() - started
-        self._session.set_threads(threads)
-        self._threads = threads
+        self._threads = None if self._session.chooses_threads else threads
+        if self._threads is not None:
+            self._session.set_threads(threads)
         specs = self._session.inputs
         if shapes:  # those of the example, where the file takes any batch
             specs = tuple(replace(spec, shape=tuple(sizes)) for spec, sizes in zip(specs, shapes, strict=True))
@@ -59,6 +60,7 @@ class _Host:
         gc.disable()
         return {
             "runtime": self._session.runtime,
+            "threads": self._threads,
             "inputs": _INPUTS,
             "cold_load_s": cold_load_s,
             "first_run_s": first_run_s,
@@ -77,7 +79,10 @@ class _Host:
         before_s, started = machine.core_wait_s(), time.perf_counter()
         latency_s = timing.block(self._run, clock=time.perf_counter, duration_s=duration_s)
         after_s, elapsed_s = machine.core_wait_s(), time.perf_counter() - started
-        waited = None if before_s is None or after_s is None else (after_s - before_s) / elapsed_s / self._threads
+        if before_s is None or after_s is None or self._threads is None:
+            waited = None
+        else:
+            waited = (after_s - before_s) / elapsed_s / self._threads
         return {"latency_s": [round(seconds, 9) for seconds in latency_s], "waited_share": waited}
 
     def finish(self) -> dict[str, int]:

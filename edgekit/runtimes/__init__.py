@@ -93,6 +93,9 @@ class Session(ABC):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    chooses_threads = False
+    """Whether the runtime computes with as many threads as it likes, and cannot be told."""
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for `inputs`, each checked against its spec. Raises UsageError for a name, shape or dtype that
         does not fit."""

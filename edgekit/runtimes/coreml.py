@@ -26,6 +26,8 @@ class CoreMLSession(Session):
     """An `MLModel` of coremltools on all compute units: its default function. States are zero at first, and each run finds them
     as the last one left them."""
 
+    chooses_threads = True
+
     def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
         """Raises ArtifactError for a damaged package and for one that Core ML does not compile, Unsupported for one that
         takes or gives what is no array, or is newer than this system."""

@@ -30,6 +30,10 @@ def test_only_one_job_is_paired(measurement: Callable[..., Measurement], process
     assert unpaired.low < 1.0
 
 
+def test_a_runtime_that_chooses_its_own_threads_compares_with_any(measurement: Callable[..., Measurement]) -> None:
+    assert ratio(measurement(threads=None), measurement(threads=2)).value > 0
+
+
 def test_other_threads_do_not_compare(measurement: Callable[..., Measurement]) -> None:
     with pytest.raises(UsageError) as caught:
         ratio(measurement(threads=1), measurement(threads=2))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit import profiling, runtimes
+from edgekit.profiling import table
 
 _DOUBLING = """
 import numpy as np
@@ -50,6 +51,15 @@ def test_it_is_measured(subject: str) -> None:
     [measured] = profiling.profile([subject], duration_s=0.1)
     assert measured.fingerprint.runtime == "doubling 1"
     assert measured.runs >= 5
+
+
+def test_one_that_chooses_its_own_threads_is_measured_and_said_to(subject: str, tmp_path: Path) -> None:
+    telling = _DOUBLING.replace("(Session):", "(Session):\n    chooses_threads = True\n").replace("pass", "raise OSError")
+    (tmp_path / "doubling.py").write_text(telling, encoding="utf-8")
+    [measured] = profiling.profile([subject], duration_s=0.1)
+    assert measured.fingerprint.threads is None
+    assert measured.waited_share is None
+    assert any("chooses its own threads" in warning for warning in table.warnings(measured))
 
 
 def test_without_its_model_it_is_no_such_subject(subject: str) -> None:
