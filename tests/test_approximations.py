@@ -14,6 +14,8 @@ GELU = """
 import torch
 from torch import nn
 
+pytestmark = pytest.mark.slow
+
 def build():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 8, 3), nn.GELU(), nn.Flatten())

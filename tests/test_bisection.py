@@ -22,6 +22,8 @@ import edgekit
 from edgekit import artifact, pipeline
 from edgekit.errors import ModelError, ParityError
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(bisected_module.__file__)
 
 
@@ -115,10 +117,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [pytest.param(f, id=name, marks=[pytest.mark.slow] * (place >= 10)) for place, (name, f) in enumerate(FAULTS.items())],
-)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_planted_fault_fails_and_its_operator_is_named(damaged: Path, edgekit: Command, fault: Fault) -> None:
     with planted.opened(damaged) as package:
         fault.plant(package)
@@ -286,7 +285,6 @@ class Bordered(nn.Module):
         return {"y": y, "large": y > 0.2, "best": y.argmax(-1), "total": y.square().sum()}
 
 
-@pytest.mark.slow
 def test_borders_that_core_ml_does_not_have_change_no_source(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Bordered()
@@ -301,7 +299,6 @@ def test_borders_that_core_ml_does_not_have_change_no_source(tmp_path: Path) -> 
     assert (found.conversion.culprit.operator, found.conversion.culprit.module) == ("sigmoid", "scores.1")
 
 
-@pytest.mark.slow
 def test_an_export_whose_converter_is_wrong_names_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lower = pipeline._lowered
 
@@ -326,7 +323,6 @@ def lsnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return edgekit.export("lsnet_t", "coreml", output=tmp_path_factory.mktemp("lsnet")).directory
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

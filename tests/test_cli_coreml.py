@@ -16,7 +16,10 @@ from PIL import Image
 from edgekit import api
 from edgekit.runtimes import REFERENCE
 
-pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="the reference interpreter stands in for Core ML elsewhere")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "darwin", reason="the reference interpreter stands in for Core ML elsewhere"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,6 @@ def copied(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "made"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_profile_says_that_it_is_no_phone_s(made: Path, bare: bool, edgekit: Command, tmp_path: Path) -> None:
     done = edgekit("profile", made / "model.mlpackage" if bare else made, "--output", tmp_path / "measured.json")
@@ -86,7 +88,6 @@ def test_a_package_alone_is_no_artifact(made: Path, tmp_path: Path, edgekit: Com
     assert_error(edgekit("verify", package), 2, "holds no manifest.json", "a model file alone is for `edgekit profile`")
 
 
-@pytest.mark.slow
 def test_a_photograph_s_classes_are_those_of_the_onnx_artifact(tmp_path: Path, edgekit: Command) -> None:
     generator = np.random.default_rng(0)
     coarse = Image.fromarray(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))

@@ -18,6 +18,8 @@ REFUSING = """
 import torch
 from torch import nn
 
+pytestmark = pytest.mark.slow
+
 def build():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Sigmoid(), nn.BatchNorm2d(4), nn.Tanh())
@@ -67,7 +69,6 @@ def test_a_cached_export_explains_the_same(tiny_file: Path, tmp_path: Path, edge
     assert first[first.index("operators after") :] == again[again.index("operators after") :]
 
 
-@pytest.mark.slow
 def test_ablate_measures_the_artifact_without_each_pass(
     tiny_file: Path, tmp_path: Path, edgekit: Command, empty_cache: Path
 ) -> None:
@@ -83,7 +84,6 @@ def test_ablate_measures_the_artifact_without_each_pass(
     assert _published(tmp_path / "out") == ["tiny_build-onnx"]
 
 
-@pytest.mark.slow
 def test_ablate_as_json(tiny_file: Path, tmp_path: Path, edgekit: Command) -> None:
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--ablate", "--json", "--approximate", "gelu"))
     assert done.code == 0, done.err
@@ -98,7 +98,6 @@ def test_ablate_as_json(tiny_file: Path, tmp_path: Path, edgekit: Command) -> No
     assert _published(tmp_path) == ["tiny_build-onnx"]
 
 
-@pytest.mark.slow
 def test_what_cannot_be_made_without_a_pass_has_its_reason(
     tiny_file: Path, tmp_path: Path, edgekit: Command, monkeypatch: pytest.MonkeyPatch, empty_cache: Path
 ) -> None:

@@ -39,6 +39,7 @@ class _DiaryWorker:
                 raise EdgekitError("measuring crash failed")
             return {
                 "runtime": f"runtime of {self._subject}",
+                "threads": self._threads,
                 "inputs": "none",
                 "io_bytes": 100,
                 "cold_load_s": 0.1,

@@ -19,7 +19,10 @@ from edgekit.inspection import Weight
 from edgekit.quiet import quiet
 from edgekit.runtimes import TensorSpec
 
-pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="Core ML itself would plan the packages")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "darwin", reason="Core ML itself would plan the packages"),
+]
 
 mb = mil.Builder
 _X = np.zeros((1, 3, 8, 8), np.float16)

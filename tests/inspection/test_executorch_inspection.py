@@ -14,6 +14,8 @@ from edgekit.inspection import Weight
 from edgekit.quiet import quiet
 from edgekit.runtimes import TensorSpec
 
+pytestmark = pytest.mark.slow
+
 
 class Net(nn.Module):
     """A convolution that XNNPACK takes, an argmax that it does not, and rows of a table picked by it."""

@@ -19,6 +19,8 @@ from edgekit.profiles import RuntimeProfile
 from edgekit.runtimes.coreml_reference import package
 from edgekit.runtimes.coreml_reference.package import Block, Function, Operation, Type
 
+pytestmark = pytest.mark.slow
+
 mb = mil.Builder
 IPHONE = profiles.for_target(profiles.load("iphone"), "coreml")
 

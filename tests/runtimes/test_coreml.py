@@ -18,7 +18,10 @@ from edgekit.errors import ParityError, Unsupported
 from edgekit.runtimes import coreml
 from edgekit.runtimes.coreml_reference import package
 
-pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="the reference interpreter stands in for Core ML elsewhere")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "darwin", reason="the reference interpreter stands in for Core ML elsewhere"),
+]
 
 
 @pytest.fixture(scope="module", params=["fp16", "fp32"])

@@ -21,6 +21,8 @@ from edgekit import api, runtimes
 from edgekit.errors import ArtifactError, Unsupported, UsageError
 from edgekit.runtimes import coreml, coreml_reference
 
+pytestmark = pytest.mark.slow
+
 mb = mil.Builder
 _X = np.random.default_rng(0).standard_normal((1, 3, 4, 4)).astype(np.float32)
 

@@ -14,6 +14,8 @@ from edgekit import reference_inputs
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.runtimes import Session, TensorSpec
 
+pytestmark = pytest.mark.slow
+
 _INPUT = {"x": np.random.RandomState(0).standard_normal((1, 3, 32, 32)).astype(np.float32)}
 
 

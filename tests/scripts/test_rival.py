@@ -12,6 +12,8 @@ from edgekit import artifact, runtimes
 from edgekit.artifact import Artifact
 from edgekit.errors import ConversionError
 
+pytestmark = pytest.mark.slow
+
 _SAVES = """
 VARIANTS = {TITLE: {"factor": FACTOR}}
 REQUIRES = ("torch",)

@@ -18,6 +18,8 @@ from torch import nn
 from edgekit.quiet import quiet
 from edgekit.runtimes import coreml_reference
 
+pytestmark = pytest.mark.slow
+
 _CONFIG = {
     "int8 channels": lambda: optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0),
     "uint8 tensor": lambda: optimize.OpLinearQuantizerConfig(

@@ -19,6 +19,8 @@ from edgekit.recipe import Recipe
 from edgekit.runtimes.coreml_reference import counterparts
 from edgekit.targets import coreml
 
+pytestmark = pytest.mark.slow
+
 PROFILE = profiles.for_target(profiles.load("iphone"), "coreml")
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import programs
+import pytest
 import torch
 from coremltools.converters import mil
 
 from edgekit.runtimes.coreml_reference import departures, package
 from edgekit.runtimes.coreml_reference.departures import Departure, Walk
 from edgekit.runtimes.coreml_reference.interpreter import Program
+
+pytestmark = pytest.mark.slow
 
 mb = mil.Builder
 

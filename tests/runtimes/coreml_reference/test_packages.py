@@ -20,6 +20,8 @@ from edgekit import runtimes
 from edgekit.errors import ArtifactError, EdgekitError, Unsupported, UsageError
 from edgekit.runtimes import coreml_reference
 
+pytestmark = pytest.mark.slow
+
 mb = mil.Builder
 _X = noise(1, 3, 8, 8)
 _W = noise(4, 3, 3, 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import coremltools
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from torch import nn
 from edgekit import metrics
 from edgekit.quiet import quiet
 from edgekit.runtimes import coreml_reference
+
+pytestmark = pytest.mark.slow
 
 
 @settings(max_examples=12)
