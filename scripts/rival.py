@@ -18,7 +18,7 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def make(rival: Rival, artifact: Artifact, kept: Path) -> Made:
     try:
         record = json.loads((folder / "made.json").read_text())
         if record.pop("key") == key:
-            return Made(**record)
+            return replace(Made(**record), subject=_subject(rival, folder / "model"))  # the rival's file may have moved
     except (OSError, ValueError):
         pass  # not made yet, or interrupted: make it
     shutil.rmtree(folder, ignore_errors=True)
@@ -102,8 +102,13 @@ def make(rival: Rival, artifact: Artifact, kept: Path) -> Made:
     return made
 
 
+def _subject(rival: Rival, folder: Path) -> str:
+    """What `edgekit.profile` takes for what `rival` wrote into `folder`."""
+    return f"{rival.file}:{folder}"
+
+
 def _made(rival: Rival, artifact: Artifact, folder: Path) -> Made:
-    subject = f"{rival.file}:{folder}"
+    subject = _subject(rival, folder)
     reference = artifact.directory / REFERENCE
     try:
         for stage, arguments in (

@@ -10,11 +10,11 @@ from commands import SHAPE, Command, assert_error
 from edgekit import api, artifact, parity, passes, recipe
 from edgekit.errors import ParityError, UnknownName, UsageError
 
+pytestmark = pytest.mark.slow
+
 GELU = """
 import torch
 from torch import nn
-
-pytestmark = pytest.mark.slow
 
 def build():
     torch.manual_seed(0)

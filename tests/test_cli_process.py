@@ -14,6 +14,8 @@ from commands import Command, Done, assert_error, export_tiny, process, wait_unt
 from edgekit import api, artifact, cache, profiles, scratch, sources
 from edgekit.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_process_gives_the_same_codes_and_streams(tmp_path: Path) -> None:
     assert_error(process("export", "lsnet_t", "--target", "onx", cwd=tmp_path), 2, "unknown target 'onx'")
@@ -55,7 +57,6 @@ def test_a_full_disk_behind_standard_output_is_told() -> None:
     assert done.stderr.startswith("error: the result cannot be written\ncause: No space left on device")
 
 
-@pytest.mark.slow
 def test_lsnet_goes_from_its_name_to_a_prediction(edgekit: Command, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -79,7 +80,6 @@ def test_lsnet_goes_from_its_name_to_a_prediction(edgekit: Command, tmp_path: Pa
     assert edgekit(*request, "--force").out.splitlines()[1].endswith("cached")
 
 
-@pytest.mark.slow
 def test_lsnet_is_exported_with_a_checkpoint_and_refuses_another_s(edgekit: Command, tmp_path: Path) -> None:
     import torch
 

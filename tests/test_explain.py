@@ -14,11 +14,11 @@ from edgekit.errors import ConversionError, Unsupported
 from edgekit.passes import fold_batchnorm
 from edgekit.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 REFUSING = """
 import torch
 from torch import nn
-
-pytestmark = pytest.mark.slow
 
 def build():
     torch.manual_seed(0)

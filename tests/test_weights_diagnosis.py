@@ -10,6 +10,8 @@ from edgekit.checkpoint import without_counters
 from edgekit.models import Variant
 from edgekit.weights_diagnosis import likeliest_cause
 
+pytestmark = pytest.mark.slow
+
 _State = dict[str, torch.Tensor]
 _VARIANT = models.find("lsnet_t")
 

@@ -14,6 +14,8 @@ from coremltools.converters import mil
 from edgekit import api
 from edgekit.inspection import Elsewhere, Placement, Report, table
 
+pytestmark = pytest.mark.slow
+
 mb = mil.Builder
 
 

@@ -1,4 +1,6 @@
 """Random modules, built from what the shipped families and models like them are made of, keep their outputs through the whole
+
+pytestmark = pytest.mark.slow
 order of passes, whatever the device."""
 
 from __future__ import annotations
