@@ -95,15 +95,7 @@ def export(
             proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
             proof = parity.require(
                 proof,
-                lambda: "; ".join(
-                    said
-                    for said in (
-                        reference_inputs.jumps(model.module, files[0].parent / artifact.REFERENCE),
-                        _exactness_of_passes(model, profile, order, recipe.max_batch),
-                        _departs(worker, saved, files[0], recipe, "conversion"),
-                    )
-                    if said
-                ),
+                lambda: _why_wrong(worker, saved, files[0], recipe, model, profile, order),
                 lambda: _departs(worker, saved, files[0], recipe, "precision"),
                 # Another checkpoint may well be content with fp16: a warning, unless a bound was stated.
                 tolerant=recipe.precision == "fp16" and "precision_sqnr_db" not in recipe.model_fields_set,
@@ -168,6 +160,24 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     copied = program.copy()
     passes.run(copied, profile, plain)
     return copied.functions["forward"]
+
+
+def _why_wrong(
+    worker: Worker,
+    saved: Path,
+    model_file: Path,
+    recipe: Recipe,
+    model: LoadedModel,
+    profile: RuntimeProfile,
+    order: Sequence[str],
+) -> str:
+    """What is known of why the conversion misses its bound. Raises ConversionError naming the pass, where it is one."""
+    said = (
+        reference_inputs.jumps(model.module, model_file.parent / artifact.REFERENCE),
+        _exactness_of_passes(model, profile, order, recipe.max_batch),
+        _departs(worker, saved, model_file, recipe, "conversion"),
+    )
+    return "; ".join(filter(None, said))
 
 
 def _departs(worker: Worker, saved: Path, model_file: Path, recipe: Recipe, question: str) -> str:

@@ -26,7 +26,7 @@ README = ROOT / "README.md"
 MARKS = "<!-- support: written by scripts/matrix -->", "<!-- /support -->"
 TITLES = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
 COLUMNS = ("model", "target", "precision", "conversion SQNR", "precision SQNR", "size", "made in", "operators")
-GOLDEN_COLUMNS = ("model", "BatchNorm statistics", "conversion SQNR")
+GOLDEN_COLUMNS = ("model", "precision", "BatchNorm statistics", "conversion SQNR", "precision SQNR")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cell:
         if self.parity is not None:
             answers = [_answer(self.parity.conversion), _answer(self.parity.precision)]
         if self.statistics:
-            return _line(self.model, self.statistics, answers[0])
+            return _line(self.model, self.precision, self.statistics, *answers)
         made = ["-"] * 3
         if self.parity is not None:
             made = [f"{self.size_bytes / 1e6:.1f} MB", f"{self.made_in_s:.0f} s", self.operators]
@@ -121,7 +121,8 @@ def requests(model: str) -> Iterator[tuple[str, str, str, bool]]:
         for precision in targets.find(target).PRECISIONS:
             yield model, target, precision, False
     if "coreml" in TITLES and model in models.all_variants():
-        yield model, "coreml", "fp32", True
+        for precision in targets.find("coreml").PRECISIONS:
+            yield model, "coreml", precision, True
 
 
 def cell(model: str, target: str, precision: str, golden: bool = False) -> Cell:
@@ -178,7 +179,7 @@ def report(cells: Sequence[Cell], took: str) -> str:
             *header(COLUMNS),
             *(one.row for one in own),
             "\n## Core ML under the golden weights\n",
-            "The same in fp32, with the weights of `tests/golden`: the seeded rule for every variant, and the BatchNorm "
+            "The same with the weights of `tests/golden`: the seeded rule for every variant, and the BatchNorm "
             "statistics of the golden vectors; for variants that have none, those of a few seeded images in training mode.\n",
             *header(GOLDEN_COLUMNS),
             *(one.row for one in golden),
