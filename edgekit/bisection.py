@@ -19,6 +19,7 @@ import numpy as np
 from edgekit import artifact, metrics, rebuild, reference_inputs, targets
 from edgekit.artifact import Artifact
 from edgekit.errors import Unsupported
+from edgekit.quiet import quiet
 from edgekit.recipe import Recipe
 from edgekit.reference_inputs import Outputs
 
@@ -93,7 +94,8 @@ def find_saved(saved: Path, model_file: Path, reference: Path, recipe: Recipe) -
 
 def find(program: Program, model_file: Path, reference: Path, recipe: Recipe) -> Bisection:
     """Compare the artifact with the program it was lowered from, on the reference inputs and within the recipe's bounds."""
-    pair = _Pair(program, model_file, recipe)
+    with quiet():  # torch warns of itself while the graph is exported once more
+        pair = _Pair(program, model_file, recipe)
     walks = [pair.compare(inputs) for inputs in reference_inputs.read(reference)[0]]
     operators = [operation for operation in pair.function.body.operations if operation.operator != "const"]
     return Bisection(
