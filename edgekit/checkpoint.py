@@ -103,6 +103,7 @@ def _read_archive(path: Path) -> object:
                     f"torch.save(torch.jit.load('{path}').state_dict(), 'weights.pth')",
                 )
             damaged = archive.testzip()
+    # NotImplementedError is zipfile's word for a compression or an encryption that it does not know.
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise WeightsError(f"{path} is no readable checkpoint", cause=_sentence(error), next_step=_AGAIN) from error
     if damaged is not None:

@@ -123,7 +123,7 @@ def test_a_missing_input_is_named() -> None:
 
 def test_an_input_that_is_no_tensor_is_refused() -> None:
     with pytest.raises(ModelError, match="input 'mask' is no tensor") as caught:
-        _captured(_pair, {"image": _x(), "mask": 3})  # type: ignore[dict-item]
+        _captured(_pair, {"image": _x(), "mask": 3})  # type: ignore[dict-item]  # the very thing that is refused
     assert caught.value.cause == "it is a int"
 
 

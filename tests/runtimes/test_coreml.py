@@ -96,7 +96,7 @@ def test_on_a_mac_core_ml_itself_runs(made: Artifact, monkeypatch: pytest.Monkey
 
 def test_threads_are_core_ml_s_own_business() -> None:
     with pytest.raises(Unsupported, match="chooses its own threads"):
-        coreml.CoreMLSession.set_threads(object(), 1)  # type: ignore[arg-type]
+        coreml.CoreMLSession.set_threads(object(), 1)  # type: ignore[arg-type]  # no session: a Mac makes those
 
 
 LOSSY = """
