@@ -133,12 +133,11 @@ def export(
         "approximations": tuple(approximate) if approximate else None,
     }
     made: list[Artifact] = []
+    common = {**request, "output": output, "force": force, "use_cache": not no_cache}
     try:
         for one in asked:
             with console.progress(f"{model} to {one or 'its target'}", silent=json) as announce:
-                made.append(
-                    api.export(model, one, output=output, force=force, use_cache=not no_cache, announce=announce, **request)
-                )
+                made.append(api.export(model, one, announce=announce, **common))
     finally:
         if made and not json:
             console.show_artifacts(made)  # also the ones before the one that failed
@@ -146,13 +145,12 @@ def export(
     if ablate:
         with console.progress("ablating", silent=json) as announce:
             ablations = api.ablate(made, announce=announce)
-    lines = [ablations.get(artifact.manifest.target, []) for artifact in made]
+    described = [(artifact, ablations.get(artifact.manifest.target, [])) for artifact in made]
     if json:
-        records = zip((artifact.as_dict() for artifact in made), lines, strict=True)
-        console.show_json([{**record, "ablation": [line.as_dict() for line in found]} for record, found in records])
+        console.show_json([{**one.as_dict(), "ablation": [line.as_dict() for line in lines]} for one, lines in described])
     elif explain or ablate:
-        for artifact, found in zip(made, lines, strict=True):
-            console.show_passes(artifact, found)
+        for artifact, lines in described:
+            console.show_passes(artifact, lines)
 
 
 @app.command()
