@@ -260,7 +260,9 @@ def _no_artifact(directory: Path) -> ArtifactError:
         cause = f"it holds no {MANIFEST}" if directory.is_dir() else "it is a file"
     inside = sorted(str(manifest.parent) for manifest in directory.glob(f"*/{MANIFEST}")) if directory.is_dir() else []
     near = inside or [str(p) for p in directory.parents if (p / MANIFEST).is_file()]
-    hint = "give the directory that `edgekit export` wrote; a model file alone is for `edgekit profile` and edgekit.open()"
+    hint = (
+        "give the directory that `edgekit export` wrote; a model file alone is for `edgekit profile`, `inspect`, edgekit.open()"
+    )
     return ArtifactError(
         f"{directory} is not an edgekit artifact",
         cause=cause,
