@@ -13,6 +13,7 @@ import importlib
 import os
 import pickle
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -80,17 +81,13 @@ class Worker:
         takes more memory than `memory_limit_bytes` (85 % of the machine's when None).
         """
         limit = memory_limit_bytes or MEMORY_LIMIT_FRACTION * psutil.virtual_memory().total
-        answer: list[Any] = []
-        reader = threading.Thread(target=lambda: answer.append(_receive(self._answers)), daemon=True)
         try:
             assert self._process.stdin is not None
             _send(self._process.stdin, (function, arguments))
         except BrokenPipeError:
             pass  # it died while importing: the missing answer tells
-        reader.start()
         started = time.monotonic()
-        while reader.is_alive():
-            reader.join(_POLL_S)
+        while not select.select([self._answers], [], [], _POLL_S)[0]:
             if time.monotonic() - started > time_limit_s:
                 self._process.kill()
                 raise ConversionError(
@@ -105,8 +102,8 @@ class Worker:
                     cause="it was stopped before the machine ran out",
                     next_step="use a machine with more memory, or a smaller model or input",
                 )
-        if answer and answer[0] is not None:
-            kind, value = answer[0]
+        if (answer := _receive(self._answers)) is not None:
+            kind, value = answer
             if kind == "returned":
                 return value
             if isinstance(value, EdgekitError):
