@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgekit.ablation import Ablation
     from edgekit.bisection import Bisection
+    from edgekit.devices import Connected
     from edgekit.inspection import Report
     from edgekit.prediction import Prediction
     from edgekit.profiling.measurement import Measurement
@@ -128,18 +129,34 @@ def profile(
     subjects: Sequence[str | Path] | str | Path,
     *,
     device: str = "host",
-    threads: int = 1,
+    record: str | Path | None = None,
     announce: Callable[[str], None] = lambda stage: None,
+    **settings: Any,
 ) -> list[Measurement]:
-    """Latency, cold load and memory of artifacts, model files and models (PyTorch eager), measured interleaved."""
+    """Latency, load and memory of artifacts, model files and models (PyTorch eager), measured interleaved on `device`.
+
+    `settings` are the fields of `edgekit.profiling.Settings` (threads, duration_s, mode, cores, spinning, batch, energy,
+    operators); `record` is a file for `replay:FILE`. Raises UsageError for a request that cannot be, Unsupported for a device
+    out of reach, and Interrupted, whose `partial` holds what was measured, for whatever ends the job once there are samples.
+    """
     from edgekit import profiling
 
-    several = [subjects] if isinstance(subjects, (str, Path)) else subjects
     return profiling.profile(
-        several, device=device, threads=threads, progress=lambda done, total: announce(f"{done} of {total} steps")
+        [subjects] if isinstance(subjects, (str, Path)) else subjects,
+        device=device,
+        settings=profiling.Settings(**settings),
+        record=None if record is None else Path(record),
+        progress=lambda done, total: announce(f"{done} of {total} steps"),
     )
 
 
 def device_profiles() -> list[profiles.DeviceProfile]:
     """The shipped device profiles."""
     return [profiles.load(name) for name in profiles.names()]
+
+
+def connected_devices() -> list[Connected]:
+    """The devices that `profile` could measure on now."""
+    from edgekit import devices
+
+    return devices.connected()

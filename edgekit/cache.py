@@ -16,6 +16,7 @@ import platform
 import pwd
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def folder() -> Path:
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "edgekit"
     return _home() / ".cache" / "edgekit"
+
+
+def keep_small(path: Path, value: object) -> None:
+    """Write `value` as JSON to `path` in the cache, whole or not at all. A cache that cannot be written fails nothing."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as staging:
+            json.dump(value, staging)
+        os.replace(staging.name, path)
 
 
 def _home() -> Path:

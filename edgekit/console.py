@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from edgekit.errors import EdgekitError, OutputError
+from edgekit.errors import EdgekitError
 from edgekit.quiet import stdout_kept_clean
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgekit.ablation import Ablation
     from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord
     from edgekit.bisection import Bisection
+    from edgekit.devices import Connected
     from edgekit.doctor import Finding
     from edgekit.inspection import Report
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
     from edgekit.profiles import DeviceProfile
     from edgekit.profiling import Measurement
+    from edgekit.profiling.comparison import Comparison
 
 _WIDE = 200
 
@@ -39,16 +39,6 @@ def _console(*, error: bool = False) -> Console:
 def show_json(value: Any) -> None:
     """Print `value` as JSON."""
     print(json.dumps(value, indent=1))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` to a file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}", cause=error.strerror or str(error), next_step="check --output") from error
 
 
 def show_error(error: EdgekitError, *, as_json: bool) -> None:
@@ -104,17 +94,19 @@ def show_models(variants: Sequence[Variant]) -> None:
     show_table(("model", "input", "parameters", "MACs", "top-1", "published in"), rows, right=(1, 2, 3, 4))
 
 
-def show_devices(devices: Sequence[DeviceProfile]) -> None:
+def show_devices(devices: Sequence[DeviceProfile], connected: Sequence[Connected]) -> None:
     rows = [
         (
-            f"host ({d.file})" if d.transport == "local" else d.name,
+            f"host ({d.file})" if d.transport else d.name,
             ", ".join(sorted(d.runtimes)),
-            d.transport or "not reachable yet",
             d.description,
         )
         for d in devices
     ]
-    show_table(("device", "targets", "measured over", "what it is"), rows)
+    show_table(("profile", "targets", "what it is"), rows)
+    note("")
+    found = [(c.name, "yes" if c.usable else "no", c.what, c.next_step) for c in connected]
+    show_table(("connected", "usable", "what it is", "to use it"), found)
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -181,10 +173,16 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     rows = table.rows(measurements)
     show_table(list(rows[0]), [list(row.values()) for row in rows], right=range(2, len(rows[0])))
     first = measurements[0].fingerprint
-    note(f"{first.cpu or first.os}; {first.threads or 'its own'} thread(s); inputs: {measurements[0].inputs}")
+    threads = "its own threads" if first.threads is None else f"{first.threads} thread{'s' if first.threads > 1 else ''}"
+    note(f"{first.hardware or first.cpu or first.os}; {threads}; inputs: {measurements[0].conditions.inputs}")
     for measurement in measurements:
         for warning in table.warnings(measurement):
             note(f"{measurement.subject}: {warning}")
+
+
+def show_comparisons(comparisons: Sequence[Comparison]) -> None:
+    for one in comparisons:
+        note(f"{one.subject} against {one.reference}: {one.verdict}")
 
 
 def show_passes(made: Artifact, ablations: Sequence[Ablation]) -> None:

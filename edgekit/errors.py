@@ -13,7 +13,9 @@
     ├── ConversionError        1  a pass or a converter failed on this model; nothing was published
     ├── ParityError            1  the artifact computes something else; nothing was published
     ├── Inconclusive           3  the measurement cannot tell
-    └── Unsupported            4  this machine or this runtime lacks what it takes
+    ├── Unsupported            4  this machine or this runtime lacks what it takes
+    │   └── DeviceError        4  a device is lost, full, locked, or refuses
+    └── Interrupted            -  a measurement ended before its time: the code of what ended it, and the samples until then
 
 Each carries what happened, why, and what to do next; the command line prints all three.
 """
@@ -21,7 +23,11 @@ Each carries what happened, why, and what to do next; the command line prints al
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.profiling.measurement import Measurement
 
 
 class EdgekitError(Exception):
@@ -125,3 +131,17 @@ class Unsupported(EdgekitError):  # noqa: N818 - an answer, not a failure
     """This machine or runtime lacks what the request takes."""
 
     exit_code = 4
+
+
+class DeviceError(Unsupported):
+    """A device is lost, full, locked, or refuses."""
+
+
+class Interrupted(EdgekitError):  # noqa: N818 - carries an answer, as far as it came
+    """A measurement ended before its time: by `error`, after some samples were taken. `partial` holds them."""
+
+    def __init__(self, error: BaseException, partial: Sequence[Measurement]) -> None:
+        told = error if isinstance(error, EdgekitError) else EdgekitError("interrupted")
+        super().__init__(told.what, cause=told.cause, next_step=told.next_step)
+        self.exit_code = told.exit_code if isinstance(error, EdgekitError) else 130
+        self.partial = tuple(partial)

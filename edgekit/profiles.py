@@ -59,7 +59,7 @@ class DeviceProfile(typed_yaml.Frozen):
 
     name: str
     description: str
-    transport: Literal["local"] | None
+    transport: Literal["host"] | None
     """How edgekit reaches the device to measure on it; null when it cannot yet."""
     runtimes: dict[str, RuntimeProfile]
     """By target."""
@@ -86,7 +86,7 @@ def load(device: str) -> DeviceProfile:
         raise UnknownName("device", device, names(), listing="edgekit devices")
     path = data_files.folder("device_profiles") / f"{stem}.yaml"
     profile = typed_yaml.read(path, DeviceProfile)
-    elsewhere = profile.transport == "local" and stem != _here()
+    elsewhere = profile.transport == HOST and stem != _here()
     transport = None if elsewhere else profile.transport
     return profile.model_copy(update={"name": device, "transport": transport, "file": path.name})
 
@@ -102,7 +102,7 @@ def _host() -> str:
         raise Unsupported(
             f"no device profile fits this machine: its architecture is {platform.machine() or 'unknown'}",
             cause=f"{HOST} is known on {', '.join(sorted(_HOST_FILES))}",
-            next_step="write one in a YAML file as those in device_profiles/, with transport: local, and give it as --device",
+            next_step="write one in a YAML file as those in device_profiles/, with transport: host, and give it as --device",
         )
     return stem
 

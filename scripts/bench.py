@@ -119,7 +119,7 @@ def subjects(model: str, folder: Path) -> list[tuple[Entry, str | None]]:
 
 def measured(found: Sequence[tuple[Entry, str | None]]) -> list[Entry]:
     """All subjects that can be measured, measured interleaved on one core."""
-    took = iter(profiling.profile([subject for _, subject in found if subject], threads=1, duration_s=3.0))
+    took = iter(profiling.profile([subject for _, subject in found if subject], settings=profiling.Settings(duration_s=3.0)))
     # Titles for the folders: those are this machine's and gone tomorrow.
     return [
         replace(entry, measurement=replace(next(took), subject=entry.title)) if subject else entry for entry, subject in found

@@ -59,6 +59,8 @@ FACTS = {
     "source",
 }
 """The fields that state what a runtime takes, where there is nothing to choose."""
+_WORTH = 1.01
+"""Less is no reason to prefer a value: what is measured elsewhere moves by more."""
 COLUMNS = ("field", "target", "model", "value", "operators", "p50 ms [95 %]", "to the profile's [95 %]", "the measurement")
 
 
@@ -97,7 +99,7 @@ def try_all(device: DeviceProfile, choice: Choice, folder: Path, *, measure: boo
             failures[index] = " ".join(f"{error.what}: {error.cause}".split()).replace("|", "/")
     took: dict[int, Measurement] = {}
     if measure and exported:
-        measured = profiling.profile([made.directory for made in exported.values()], device=device.name, threads=1)
+        measured = profiling.profile([made.directory for made in exported.values()], device=device.name)
         took = dict(zip(exported, measured, strict=True))
     return [
         Tried(
@@ -120,16 +122,19 @@ def judged(tried: Sequence[Tried]) -> str:
         return "could not be made"
     others = [one for one in tried if one is not stated and one.measurement]
     faster = []
-    apart = False
+    apart = slightly = False
     for other in others:
         assert other.measurement is not None
         against = ratio(stated.measurement, other.measurement)
         if against.low is not None and against.low > 1:
-            faster.append((against.value, other.value))
+            slightly |= against.value < _WORTH
+            faster += [(against.value, other.value)] if against.value >= _WORTH else []
         apart |= against.high is not None and against.high < 1
     if faster:
         factor, value = max(faster, key=lambda pair: pair[0])
         return f"disagrees: {shown(value)} is {factor:.2f}x faster"
+    if slightly:
+        return "sees a difference below 1 %"
     return "agrees" if apart or not others else "sees no difference"
 
 

@@ -181,7 +181,7 @@ def sections(name: str, folder: Path) -> list[str]:
 
 def main(*models: str) -> None:
     """Export and profile each model, and write the report."""
-    machine.pin(machine.fastest_core() or 0)
+    machine.pin((machine.fastest_core() or 0,))
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("onnxruntime", "openvino") if _installed(name)]
     lines = [
         "# Where the time goes",

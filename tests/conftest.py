@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,7 @@ from commands import Command, Done
 
 import edgekit
 from edgekit.profiling import roofline
-from edgekit.profiling.measurement import Measurement, Process
-from edgekit.profiling.subject import Subject
+from edgekit.profiling.measurement import Conditions, Fingerprint, Measurement, Memory, Model, Process
 from edgekit.profiling.summary import summarize
 from edgekit.recipe import Recipe
 
@@ -134,12 +134,12 @@ def _process(latency_s: Sequence[float], **changes: Any) -> Process:
         "warmup_runs": 9,
         "warmup_s": 0.3,
         "steady": True,
-        "cold_load_s": 0.1,
+        "load_s": 0.1,
+        "load_was_cold": True,
         "first_run_s": 0.02,
         "waited_share": 0.0,
-        "load_memory_bytes": 50_000_000,
-        "peak_memory_bytes": 90_000_000,
-        "core": 1,
+        "memory": Memory(run_peak_bytes=50_000_000, process_peak_bytes=90_000_000),
+        "cores": (1,),
     }
     return Process(**{**fields, **changes})
 
@@ -152,22 +152,45 @@ def process() -> Callable[..., Process]:
 
 @pytest.fixture
 def measurement() -> Callable[..., Measurement]:
-    """A measurement of processes (two of 20 runs of 10 ms unless given), and anything else `summarize` takes."""
+    """A measurement of processes (two of 20 runs of 10 ms unless given). Fields of its model, fingerprint and conditions are
+    given by their names, as are `peak` and anything else that `summarize` takes."""
 
     def build(processes: Sequence[Process] | None = None, **changes: Any) -> Measurement:
-        subject = Subject("net.onnx", opens="net.onnx", sha256="ab" * 32, model_bytes=10**6, macs=10**8)
-        fields: dict[str, Any] = {
-            "subject": subject,
-            "runtime": "onnxruntime 1",
-            "io_bytes": 0,
-            "device": "host",
-            "threads": 1,
-            "inputs": "standard normal",
-            "peak": roofline.Peak(macs_per_s=5e10, bytes_per_s=2e10, calm=True),
-            "job": "a",
-            "started_at": "2026-01-01T00:00:00+00:00",
-        }
-        given = {**fields, **changes}
-        return summarize(given.pop("subject"), processes or [_process([0.01] * 20)] * 2, **given)
+        given = {"subject": "net.onnx", "job": "a", "started_at": "2026-01-01T00:00:00+00:00", **changes}
+        peak = given.pop("peak", roofline.Peak(macs_per_s=5e10, bytes_per_s=2e10, calm=True))
+        model, fingerprint, conditions = (_changed(record, given) for record in (_MODEL, _FINGERPRINT, _CONDITIONS))
+        samples = processes or [_process([0.01] * 20)] * 2
+        floor = roofline.floor(
+            macs=model.macs,
+            model_bytes=model.size_bytes,
+            io_bytes=0,
+            precision=model.precision,
+            latency_s=samples[0].latency_s[0],
+            peak=peak,
+        )
+        facts = {"fingerprint": fingerprint, "conditions": conditions, "floor": floor}
+        return summarize(given.pop("subject"), model, samples, **{**facts, **given})
 
     return build
+
+
+_MODEL = Model(name="net", target="onnx", sha256="ab" * 32, size_bytes=10**6, macs=10**8)
+_FINGERPRINT = Fingerprint(
+    device="host",
+    hardware="Processor 1",
+    os="Linux 6 x86_64",
+    cpu="Processor 1",
+    cpu_flags=("avx2",),
+    cores=2,
+    gpu=None,
+    threads=1,
+    runtime="onnxruntime 1",
+    edgekit="0.1.0",
+)
+_CONDITIONS = Conditions(inputs="standard normal")
+
+
+def _changed(record: Any, changes: dict[str, Any]) -> Any:
+    """`record` with those of `changes` that are its fields, which are taken out of `changes`."""
+    mine = {field.name: changes.pop(field.name) for field in dataclasses.fields(record) if field.name in changes}
+    return dataclasses.replace(record, **mine)

@@ -1,4 +1,4 @@
-"""Measures what models cost: latency with intervals, load time, memory, and the floor they could reach.
+"""Measures what models cost: latency with intervals, load time, memory, energy, and the floor they could reach.
 
 ::
 
@@ -11,39 +11,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgekit import devices, profiles
+from edgekit import devices
+from edgekit.devices.link.tape import Live, Recording, Tape
 from edgekit.errors import UsageError
+from edgekit.profiling import job
 from edgekit.profiling.comparison import ratio
 from edgekit.profiling.measurement import Estimate, Fingerprint, Floor, Measurement, Process
+from edgekit.profiling.settings import Settings
+from edgekit.profiling.subject import describe
 
-__all__ = ["Estimate", "Fingerprint", "Floor", "Measurement", "Process", "profile", "ratio"]
+__all__ = ["Estimate", "Fingerprint", "Floor", "Measurement", "Process", "Settings", "profile", "ratio"]
 
 
 def profile(
     subjects: Sequence[str | Path],
     *,
     device: str = "host",
-    threads: int = 1,
-    duration_s: float = 4.0,
+    settings: Settings | None = None,
+    record: Path | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Measurement]:
     """Measure `subjects` side by side on `device`: artifact directories, model files, model names (PyTorch eager), or
     `RUNTIME.py:MODEL` for a runtime of one's own (`edgekit.runtimes.own`).
 
-    `duration_s` is the time of the timed runs of one subject, over all its processes; loading and warming up come on
-    top. `progress` is told the steps done and their total. A subject may be given twice, to see what noise alone does.
+    `record` names a file that receives every exchange with the device, for `replay:FILE`. `progress` is told the steps done
+    and their total. A subject may be given twice, to see what noise alone does.
 
     Raises UsageError for a request that cannot be, UnknownName for a device or model that does not exist, ArtifactError
-    for a damaged artifact, Unsupported for a device out of reach or a runtime that this machine lacks, and EdgekitError
-    when a model crashes.
+    for a damaged artifact, Unsupported for a device out of reach or a runtime that it lacks, EdgekitError when a model
+    crashes, and Interrupted, which carries what was measured, for whatever ends the job once there are samples.
     """
     if not subjects:
         raise UsageError("nothing to measure", next_step="name an artifact, a model file or a model")
-    if not 0 < duration_s < float("inf"):
-        raise UsageError(f"cannot measure for {duration_s} s", next_step="give a positive number of seconds")
-    profile = profiles.load(device)
-    transport = devices.reach(profile)
-    measured: list[Measurement] = transport.measure(
-        subjects, device=profile.name, threads=threads, duration_s=duration_s, progress=progress
-    )
-    return measured
+    settings = settings or Settings()
+    described = [describe(subject, settings.batch) for subject in subjects]
+    tape: Tape = Live() if record is None else Recording(record, {"device": device})
+    try:
+        with devices.connect(device, tape) as reached:
+            return job.measure(reached, described, settings, progress=progress)
+    finally:
+        tape.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 # fmt: off
@@ -36,9 +39,14 @@ def cpu_flags() -> tuple[str, ...] | None:
     return None if listed is None else tuple(sorted(_RELEVANT_FLAGS.intersection(listed.split())))
 
 
+def usable() -> list[int]:
+    """The logical cores this process may run on, by number."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def usable_cores() -> int:
-    """Logical cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many logical cores this process may run on."""
+    return len(usable())
 
 
 def fastest_core() -> int | None:
@@ -49,31 +57,78 @@ def fastest_core() -> int | None:
     return max(os.sched_getaffinity(0), key=lambda core: (_max_frequency(core), core))
 
 
-def pin(core: int) -> None:
-    """Keep this process, and the threads it starts from now on, on `core`."""
+def pin(cores: Iterable[int]) -> None:
+    """Keep this process, and the threads it starts from now on, on `cores`."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, set(cores))
 
 
-def resident_bytes() -> int:
-    """Resident set of this process now."""
-    import psutil
+def resident_bytes() -> int | None:
+    """Resident set of this process now; None where the system does not tell (Linux does)."""
+    return _status_bytes("VmRSS")
 
-    return int(psutil.Process().memory_info().rss)
+
+def forget_peak() -> bool:
+    """Let the largest resident set start anew from what is resident now; whether the system does so (Linux does)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def peak_resident_bytes() -> int:
-    """Largest resident set of this process so far.
+    """Largest resident set of this process so far, or since `forget_peak`.
 
     Linux's `ru_maxrss` survives exec and so starts at the parent's size: `VmHWM` is this program's own.
     """
-    if sys.platform == "linux":
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    if (told := _status_bytes("VmHWM")) is not None:
+        return told
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+def forget_files(files: Iterable[Path]) -> bool:
+    """Put `files` out of the page cache, so that opening them reads the disk; whether all of them are out now."""
+    for file in files:
+        try:
+            descriptor = os.open(file, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            os.fsync(descriptor)  # what is not on the disk yet cannot be put out
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            if _cached_pages(descriptor):
+                return False
+        except (OSError, AttributeError):
+            return False
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _cached_pages(descriptor: int) -> int:
+    """How many pages of an open file are in the page cache (mincore)."""
+    size = os.fstat(descriptor).st_size
+    if not size:
+        return 0
+    pages = -(-size // mmap.PAGESIZE)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    place = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+    if place == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), "mmap")
+    try:
+        present = ctypes.create_string_buffer(pages)
+        if libc.mincore(place, size, present):
+            raise OSError(ctypes.get_errno(), "mincore")
+        return sum(page & 1 for page in present.raw)
+    finally:
+        libc.munmap(place, size)
 
 
 def core_wait_s() -> float | None:
@@ -84,6 +139,15 @@ def core_wait_s() -> float | None:
     except OSError:
         return None
     return sum(int(count.split()[1]) for count in counts) / 1e9
+
+
+def _status_bytes(field: str) -> int | None:
+    """A size in /proc/self/status."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:")), None)
 
 
 def _cpuinfo() -> dict[str, str]:

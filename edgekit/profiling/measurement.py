@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from edgekit.errors import InputError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _NO_OTHER_KEYS: ConfigDict = {"extra": "forbid", "strict": True}
 _Latency = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -32,9 +32,22 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What one process took; null where the device does not tell."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    run_peak_bytes: int | None = None
+    """Growth of the resident set from just before opening the model to its largest while it loaded and ran."""
+    process_peak_bytes: int | None = None
+    """Largest resident set of the whole process: interpreter, runtime libraries and model."""
+    gpu_peak_bytes: int | None = None
+    """Largest allocation on the GPU; null for a runtime without one."""
+
+
+@dataclass(frozen=True)
 class Process:
-    """What one fresh process measured. Files are in the page cache when it starts: `cold` means a new process, not a
-    new boot."""
+    """What one fresh process measured. Null is what its device does not tell."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
 
@@ -42,24 +55,168 @@ class Process:
     """Seconds of every timed run, in order, warm-up left out."""
     block_runs: tuple[int, ...]
     """How many of those runs each block held; the other subjects ran between the blocks."""
-    warmup_runs: int
+    memory: Memory
+    warmup_runs: int | None = None
     """Untimed runs after the first one and before the first block."""
-    warmup_s: float
-    steady: bool
+    warmup_s: float | None = None
+    steady: bool | None = None
     """Whether rolling medians came to agree within 2 % during the warm-up."""
-    cold_load_s: float
+    load_s: float | None = None
     """Opening the model, the libraries that its runtime lists in `LIBRARIES` already imported."""
-    first_run_s: float
+    load_was_cold: bool | None = None
+    """Whether the model's files had been put out of the page cache before."""
+    first_run_s: float | None = None
     """The first run after opening."""
-    waited_share: float | None
+    waited_share: float | None = None
     """Share of the timed blocks for which its threads were ready to run while something else had their core: latencies
-    then include the waiting. Null where the system does not tell (Linux does)."""
-    load_memory_bytes: int
-    """Growth of the resident set from just before opening the model to after the last run."""
-    peak_memory_bytes: int
-    """Largest resident set of the whole process: interpreter, runtime libraries and model."""
-    core: int | None
-    """The core the process was pinned to; null when it could move."""
+    then include the waiting. Linux tells."""
+    cores: tuple[int, ...] | None = None
+    """The cores the process was pinned to; null when it could move."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What was run, as far as it is known without running it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    name: str
+    """The model's name in the manifest; the file's stem or the subject's name without one."""
+    target: str
+    """onnx, coreml or executorch; `eager`, or another way of running a PyTorch module."""
+    precision: str | None = None
+    quantization: str | None = None
+    sha256: str | None = None
+    """Of the model's files; null for a model that is not a file (PyTorch eager)."""
+    size_bytes: int | None = None
+    """Of the model's files, or of its weights for a model that is not a file."""
+    weight_bytes: int | None = None
+    arena_bytes: int | None = None
+    """Memory planned for activations before it runs (ExecuTorch), or the peak of what is alive at once in its order."""
+    macs: int | None = None
+    """Multiply-adds of one run."""
+    operators: int | None = None
+    """Operators in the model's file."""
+    delegated_fraction: float | None = None
+    """Share of the operators that an accelerator's delegate takes; null where the format has no delegates."""
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """The device's condition at one moment; null is what it does not tell."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    governors: tuple[str, ...] | None = None
+    """The cores' frequency governors, each named once."""
+    clock_hz: tuple[float, ...] | None = None
+    """Each core's clock."""
+    temperature_c: dict[str, float] | None = None
+    """By sensor."""
+    thermal_status: int | None = None
+    """Android's, from 0 (none) to 6 (shutdown)."""
+    load_1min: float | None = None
+    """Runnable programs, mean over a minute."""
+    charging: bool | None = None
+    battery_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what the runs were made."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    inputs: str
+    """What the model was run on."""
+    input_shapes: dict[str, tuple[int, ...]] | None = None
+    batch: int | None = None
+    """That was asked for; null for that of the example."""
+    mode: Literal["burst", "sustained"] = "burst"
+    """`burst`: short blocks of runs, the other subjects between them. `sustained`: one subject without a pause."""
+    spinning: bool | None = None
+    """Whether the runtime's threads spin while they wait; null where it cannot be told."""
+    before: DeviceState | None = None
+    after: DeviceState | None = None
+    mean_clock_hz: tuple[float, ...] | None = None
+    """Each core's mean clock over the job, where the device keeps count: it shows clocks that were capped meanwhile."""
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one run. A counter that did not move is not zero joules: then `gross_j` is null and `status` says why."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    status: Literal[
+        "measured",
+        "not_requested",
+        "no_counter",
+        "permission_denied",
+        "counter_static",
+        "window_too_short",
+        "charging",
+    ]
+    reason: str | None = None
+    """What to do about it where it was not measured."""
+    gross_j: float | None = None
+    """Joules a run of everything in `scope`, the idle device's share included."""
+    net_j: float | None = None
+    """`gross_j` less what the idle device takes in the same time."""
+    idle_w: float | None = None
+    meter: str | None = None
+    """The file in `edgekit/profiling/energy/` that read it."""
+    scope: str | None = None
+    """What the counter covers: package, package and memory, gpu, rails, whole device."""
+    method: str | None = None
+    """Which counter, and how it was read."""
+    window_s: float | None = None
+    """How long the runs went on between its two readings."""
+    runs: int | None = None
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """One operator of one run."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    name: str
+    """As the runtime calls it."""
+    operator: str
+    """Its kind, such as Conv."""
+    time_s: float
+    """Median over the profiled runs."""
+    module: str | None = None
+    """The source module, such as `blocks3.4.mixer`."""
+    macs: int | None = None
+    bytes_moved: int | None = None
+    """Its inputs, weights and outputs, each once."""
+    floor_s: float | None = None
+    """The roofline's time for it."""
+
+
+@dataclass(frozen=True)
+class OperatorProfile:
+    """Where the time of a run goes. Made in runs of its own: profiling slows a runtime down."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    operators: tuple[OperatorTime, ...] = ()
+    runs: int = 0
+    reason: str | None = None
+    """Why there are none, and how to get them; null when there are."""
+
+
+@dataclass(frozen=True)
+class DeviceParity:
+    """The outputs of the reference inputs, run on the device itself, against the eager model's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
+
+    sqnr_db: float
+    bound_sqnr_db: float
+    passed: bool
 
 
 @dataclass(frozen=True)
@@ -94,19 +251,21 @@ class Fingerprint:
     __pydantic_config__: ClassVar[ConfigDict] = _NO_OTHER_KEYS
 
     device: str
-    """The device profile's name."""
+    """As it was given: host, cuda, ssh:user@board, android:SERIAL, iphone:UDID, or a device profile's name."""
+    hardware: str | None
+    """What the device calls itself: a board's, a phone's or a processor's name."""
     os: str
     cpu: str | None
     cpu_flags: tuple[str, ...] | None
     """The instruction sets that matter to inference, and `hypervisor` on a virtual machine."""
-    cores: int
+    cores: int | None
     """Logical cores the measurement may use."""
+    gpu: str | None
+    """Name and driver; null where the run used none."""
     threads: int | None
     """Threads the runtime computes with; null for one that chooses its own."""
     runtime: str
     """Name and version."""
-    artifact_sha256: str | None
-    """Null for a model that is not a file (PyTorch eager)."""
     edgekit: str
     """The version that measured."""
 
@@ -119,45 +278,50 @@ class Measurement:
 
     subject: str
     """The artifact directory, model file or model name, as it was given."""
+    model: Model
     job: str
     """Random id of the call. Subjects of one job were interleaved: drift of the machine hit them alike."""
     started_at: str
     """ISO 8601, UTC."""
-    inputs: str
-    """What the model was run on."""
+    provenance: Literal["measured", "replayed", "ingested"]
+    source: str | None
+    """The recording that was replayed or the file that was ingested; null for what was measured."""
+    conditions: Conditions
+    fingerprint: Fingerprint
     p50_s: Estimate
     p90_s: Estimate
     p99_s: Estimate
     mad_s: float
     """Median absolute deviation from the median."""
+    outliers: int
+    """Runs slower than the third quartile by more than three times the interquartile range."""
     drift: float | None
     """Median of a process's last quarter over that of its first, of the process where it is furthest from 1; null
     below 8 runs a process."""
-    steady: bool
-    """Whether every process was steady after its warm-up."""
+    steady: bool | None
+    """Whether every process was steady after its warm-up; null where unknown, as is the next."""
     waited_share: float | None
-    """That of the process that waited most; null where unknown."""
-    energy_j: float | None
-    """Joules a run."""
-    energy_status: Literal["not_requested"]
-    """Why `energy_j` is null."""
-    cold_load_s: float
-    """Median over the processes, as is the next."""
-    first_run_s: float
-    load_memory_bytes: int
-    """Largest over the processes, as is the next."""
-    peak_memory_bytes: int
-    macs: int | None
-    """Multiply-adds of one run."""
-    model_bytes: int | None
-    """Size of the model's files, or of its weights for a model that is not a file."""
+    """That of the process that waited most."""
+    cold_load_s: float | None
+    """Opening the model when its files had to be read from the disk: the median over the processes, as are the next two."""
+    warm_load_s: float | None
+    """Opening the model when its files were in the page cache."""
+    first_run_s: float | None
+    memory: Memory
+    """Largest over the processes."""
+    energy: Energy
     floor: Floor
-    fingerprint: Fingerprint
     processes: Annotated[tuple[Process, ...], Field(min_length=1)]
+    parity: DeviceParity | None = None
+    """Null for a subject without reference inputs, and on a device that computes as this machine does."""
+    operators: OperatorProfile | None = None
+    """Null when not asked for."""
     reference_timing: bool = False
     """Whether an interpreter made to be right was timed, in place of a runtime that does not run here: its figures say nothing
     of that runtime or of a phone."""
-    schema_version: Literal[1] = SCHEMA_VERSION
+    interrupted: str | None = None
+    """What ended the job before its time; the samples are those taken until then."""
+    schema_version: Literal[2] = SCHEMA_VERSION
 
     @property
     def runs(self) -> int:

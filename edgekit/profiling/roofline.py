@@ -10,8 +10,6 @@ import functools
 import hashlib
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
+from edgekit import cache
 from edgekit.profiling import machine
 from edgekit.profiling.measurement import Floor
 from edgekit.profiling.process import Worker
@@ -81,7 +80,7 @@ def floor(
     )
 
 
-def of_machine(threads: int, core: int | None) -> Peak:
+def of_machine(threads: int, cores: tuple[int, ...] | None) -> Peak:
     """This machine's peak with `threads` threads, measured once on a calm machine and then read from the cache."""
     path = _cache_file(threads)
     try:
@@ -89,9 +88,9 @@ def of_machine(threads: int, core: int | None) -> Peak:
     except (OSError, ValidationError):
         pass  # not measured yet, or damaged: measure
     with Worker("the machine's peak", threads=threads) as worker:
-        peak = Peak(**worker.ask("peak", threads=threads, core=core))
+        peak = Peak(**worker.ask("peak", threads=threads, cores=cores))
     if peak.calm:
-        _keep(path, peak)
+        cache.keep_small(path, asdict(peak))
     return peak
 
 
@@ -150,19 +149,6 @@ def _onnxruntime_product(matrix: np.ndarray[Any, np.dtype[np.float32]], threads:
 
 
 def _cache_file(threads: int) -> Path:
-    from edgekit import cache
-
     decides = (_METHOD, machine.os_name(), machine.cpu(), machine.cpu_flags(), machine.usable_cores(), threads)
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
     return cache.folder() / "roofline" / f"{key}.json"
-
-
-def _keep(path: Path, peak: Peak) -> None:
-    """Write whole or not at all. A cache that cannot be written is no reason to fail a measurement."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as staging:
-            json.dump(asdict(peak), staging)
-        os.replace(staging.name, path)
-    except OSError:
-        pass

@@ -76,6 +76,13 @@ def mad(processes: Processes) -> float:
     return float(np.median(np.abs(pooled - np.median(pooled))))
 
 
+def outliers(processes: Processes) -> int:
+    """Runs slower than the third quartile by more than three times the interquartile range (Tukey's far out)."""
+    pooled = np.concatenate(_arrays(processes))
+    first, third = np.quantile(pooled, [0.25, 0.75])
+    return int(np.count_nonzero(pooled > third + 3 * (third - first)))
+
+
 def drift(processes: Processes) -> float | None:
     """The last quarter's median over the first's, of the process where it is furthest from 1. None when a process has
     fewer than 8 runs: a quarter of one run tells nothing."""

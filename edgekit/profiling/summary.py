@@ -3,70 +3,92 @@
 from __future__ import annotations
 
 import statistics as stdlib_statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Literal, TypeVar
 
-import edgekit
-from edgekit.profiling import machine, roofline, statistics
-from edgekit.profiling.measurement import Fingerprint, Measurement, Process
-from edgekit.profiling.subject import Subject
+from edgekit.profiling import statistics
+from edgekit.profiling.measurement import (
+    Conditions,
+    DeviceParity,
+    Energy,
+    Fingerprint,
+    Floor,
+    Measurement,
+    Memory,
+    Model,
+    OperatorProfile,
+    Process,
+)
 from edgekit.runtimes import REFERENCE
+
+_T = TypeVar("_T")
 
 
 def summarize(
-    subject: Subject,
+    subject: str,
+    model: Model,
     processes: Sequence[Process],
     *,
-    runtime: str,
-    io_bytes: int,
-    device: str,
-    threads: int | None,
-    inputs: str,
-    peak: roofline.Peak | None,
+    fingerprint: Fingerprint,
+    conditions: Conditions,
+    floor: Floor,
     job: str,
     started_at: str,
+    provenance: Literal["measured", "replayed", "ingested"] = "measured",
+    source: str | None = None,
+    energy: Energy | None = None,
+    parity: DeviceParity | None = None,
+    operators: OperatorProfile | None = None,
+    interrupted: str | None = None,
 ) -> Measurement:
-    """The measurement of `subject`, made on this machine by `processes`."""
+    """The measurement that `processes` made of `subject`."""
     samples = [process.latency_s for process in processes]
-    p50_s = statistics.quantile(samples, 0.50)
     return Measurement(
-        subject=subject.name,
+        subject=subject,
+        model=model,
         job=job,
         started_at=started_at,
-        inputs=inputs,
-        p50_s=p50_s,
+        provenance=provenance,
+        source=source,
+        conditions=conditions,
+        fingerprint=fingerprint,
+        p50_s=statistics.quantile(samples, 0.50),
         p90_s=statistics.quantile(samples, 0.90),
         p99_s=statistics.quantile(samples, 0.99),
         mad_s=statistics.mad(samples),
+        outliers=statistics.outliers(samples),
         drift=statistics.drift(samples),
-        steady=all(process.steady for process in processes),
-        waited_share=max((p.waited_share for p in processes if p.waited_share is not None), default=None),
-        energy_j=None,
-        energy_status="not_requested",
-        cold_load_s=stdlib_statistics.median(process.cold_load_s for process in processes),
-        first_run_s=stdlib_statistics.median(process.first_run_s for process in processes),
-        load_memory_bytes=max(process.load_memory_bytes for process in processes),
-        peak_memory_bytes=max(process.peak_memory_bytes for process in processes),
-        macs=subject.macs,
-        model_bytes=subject.model_bytes,
-        floor=roofline.floor(
-            macs=subject.macs,
-            model_bytes=subject.model_bytes,
-            io_bytes=io_bytes,
-            precision=subject.precision,
-            latency_s=p50_s.value,
-            peak=peak,
+        steady=_every([process.steady for process in processes]),
+        waited_share=max(_known(process.waited_share for process in processes), default=None),
+        cold_load_s=_median(process.load_s for process in processes if process.load_was_cold),
+        warm_load_s=_median(process.load_s for process in processes if process.load_was_cold is False),
+        first_run_s=_median(process.first_run_s for process in processes),
+        memory=Memory(
+            **{
+                field.name: max(_known(getattr(process.memory, field.name) for process in processes), default=None)
+                for field in fields(Memory)
+            }
         ),
-        fingerprint=Fingerprint(
-            device=device,
-            os=machine.os_name(),
-            cpu=machine.cpu(),
-            cpu_flags=machine.cpu_flags(),
-            cores=machine.usable_cores(),
-            threads=threads,
-            runtime=runtime,
-            artifact_sha256=subject.sha256,
-            edgekit=edgekit.__version__,
-        ),
+        energy=energy or Energy(status="not_requested", reason="give --energy to measure it"),
+        floor=floor,
         processes=tuple(processes),
-        reference_timing=REFERENCE in runtime,
+        parity=parity,
+        operators=operators,
+        reference_timing=REFERENCE in fingerprint.runtime,
+        interrupted=interrupted,
     )
+
+
+def _known(values: Iterable[_T | None]) -> list[_T]:
+    return [value for value in values if value is not None]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
+    return stdlib_statistics.median(known) if known else None
+
+
+def _every(answers: Sequence[bool | None]) -> bool | None:
+    """Whether all are true; None where one is unknown and none is false."""
+    return False if False in answers else None if None in answers else True

@@ -20,24 +20,46 @@ def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
     """
     return [
         {
-            "subject": measurement.subject,
+            "subject": _subject(measurement),
             "runtime": measurement.fingerprint.runtime,
             "p50 ms [95 %]": milliseconds(measurement.p50_s),
             "p90 ms": _digits(measurement.p90_s.value * 1e3),
             "p99 ms": _digits(measurement.p99_s.value * 1e3),
             "to the first": "1" if measurement is measurements[0] else _ratio(ratio(measurement, measurements[0])),
             "floor ms": _floor(measurement),
-            "load ms": _digits(measurement.cold_load_s * 1e3),
-            "memory MB": f"{measurement.peak_memory_bytes / 1e6:.0f}",
-            "model MB": "-" if measurement.model_bytes is None else f"{measurement.model_bytes / 1e6:.1f}",
+            "load ms, cold": _milliseconds(measurement.cold_load_s),
+            "warm": _milliseconds(measurement.warm_load_s),
+            "memory MB": _megabytes(measurement.memory.run_peak_bytes, ".0f"),
+            "model MB": _megabytes(measurement.model.size_bytes, ".1f"),
         }
         for measurement in measurements
     ]
 
 
+def _subject(measurement: Measurement) -> str:
+    """Its name, and how it was run where that was asked for; what was not measured here and now says so."""
+    batch = measurement.conditions.batch
+    said = [
+        *([] if batch is None else [f"batch {batch}"]),
+        *([] if measurement.conditions.mode == "burst" else [measurement.conditions.mode]),
+        *([] if measurement.provenance == "measured" else [measurement.provenance]),
+        *(["interrupted"] if measurement.interrupted else []),
+    ]
+    return f"{measurement.subject} ({', '.join(said)})" if said else measurement.subject
+
+
 def warnings(measurement: Measurement) -> list[str]:
     """What should make a reader doubt the figures, each with what to do about it."""
     found = []
+    if measurement.interrupted:
+        found.append(f"interrupted: {measurement.interrupted}; these are the samples taken until then")
+    if measurement.provenance != "measured":
+        found.append(f"{measurement.provenance} from {measurement.source}, not measured now")
+    if measurement.parity is not None and not measurement.parity.passed:
+        found.append(
+            f"it computes something else on this device: {measurement.parity.sqnr_db:.1f} dB of the "
+            f"{measurement.parity.bound_sqnr_db:.0f} dB wanted; its latency is not this model's"
+        )
     if measurement.reference_timing:
         found.append("reference timing, not a phone's: an interpreter made to be right stood in for the device's own runtime")
     if measurement.fingerprint.threads is None:
@@ -47,7 +69,7 @@ def warnings(measurement: Measurement) -> list[str]:
             f"another program had the core {measurement.waited_share:.0%} of the time, and latencies include the waiting: "
             "close other programs and measure again"
         )
-    if not measurement.steady:
+    if measurement.steady is False:
         found.append("not steady after the warm-up: let the machine come to rest and measure again")
     if measurement.drift is not None and abs(math.log(measurement.drift)) > _NOTABLE_DRIFT:
         found.append(
@@ -77,6 +99,14 @@ def milliseconds(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} [{_digits(estimate.low * 1e3)}, {_digits(estimate.high * 1e3)}]"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else _digits(seconds * 1e3)
+
+
+def _megabytes(size: int | None, form: str) -> str:
+    return "-" if size is None else format(size / 1e6, form)
 
 
 def _ratio(estimate: Estimate) -> str:

@@ -35,16 +35,31 @@ _INPUTS = "standard normal, seed 0 (integers: 0 or 1)"
 class _Host:
     """The commands. A subject is opened once, warmed up, run block by block, and finished."""
 
-    def open(self, subject: str, threads: int, core: int | None, shapes: list[list[int]] | None = None) -> dict[str, Any]:
+    def open(
+        self,
+        subject: str,
+        threads: int,
+        cores: list[int] | None,
+        spinning: bool | None,
+        cold: bool,
+        shapes: list[list[int]] | None = None,
+    ) -> dict[str, Any]:
         """Open and run once. Memory and time of the runtime's own libraries are not the model's."""
-        if core is not None:
-            machine.pin(core)
+        if cores is not None:
+            machine.pin(cores)
         _import_libraries(subject)
+        files = _files(subject)
+        was_cold = bool(cold and files and machine.forget_files(files))
+        gc.collect()
+        self._peak_before = machine.peak_resident_bytes()
+        self._peak_starts_anew = machine.forget_peak()
         self._resident_before = machine.resident_bytes()
         started = time.perf_counter()
         self._session: Session = runtimes.open(subject)
-        cold_load_s = time.perf_counter() - started
+        load_s = time.perf_counter() - started
         self._threads = None if self._session.chooses_threads else threads
+        if spinning is not None:
+            self._session.set_spinning(spinning)
         if self._threads is not None:
             self._session.set_threads(threads)
         specs = self._session.inputs
@@ -61,8 +76,11 @@ class _Host:
         return {
             "runtime": self._session.runtime,
             "threads": self._threads,
+            "spinning": self._session.spinning,
             "inputs": _INPUTS,
-            "cold_load_s": cold_load_s,
+            "input_shapes": {spec.name: spec.shape for spec in specs},
+            "load_s": load_s,
+            "load_was_cold": was_cold,
             "first_run_s": first_run_s,
             "io_bytes": sum(array.nbytes for array in (*arrays, *outputs)),
             "macs": getattr(self._session, "macs", None),
@@ -74,10 +92,13 @@ class _Host:
         result = timing.warm_up(self._run, clock=time.perf_counter)
         return {"runs": result.runs, "seconds": result.seconds, "steady": result.steady}
 
-    def block(self, duration_s: float) -> dict[str, Any]:
-        """Seconds of each run of one block, to the nanosecond, and the share of the block spent waiting for a core."""
+    def block(self, duration_s: float, whole: bool) -> dict[str, Any]:
+        """Seconds of each run of one block, to the nanosecond, and the share of the block spent waiting for a core. A `whole`
+        block goes on untimed when it has its samples before `duration_s` is over."""
         before_s, started = machine.core_wait_s(), time.perf_counter()
         latency_s = timing.block(self._run, clock=time.perf_counter, duration_s=duration_s)
+        if whole:
+            self.run_for(max(0.0, duration_s - (time.perf_counter() - started)))
         after_s, elapsed_s = machine.core_wait_s(), time.perf_counter() - started
         if before_s is None or after_s is None or self._threads is None:
             waited = None
@@ -85,18 +106,37 @@ class _Host:
             waited = (after_s - before_s) / elapsed_s / self._threads
         return {"latency_s": [round(seconds, 9) for seconds in latency_s], "waited_share": waited}
 
-    def finish(self) -> dict[str, int]:
+    def run_for(self, duration_s: float) -> int:
+        """Run for `duration_s`; how many runs that were."""
+        runs, ends = 0, time.perf_counter() + duration_s
+        while time.perf_counter() < ends:
+            self._run()
+            runs += 1
+        return runs
+
+    def finish(self) -> dict[str, int | None]:
         """The memory it took."""
+        peak, before = machine.peak_resident_bytes(), self._resident_before
+        # Where the peak cannot start anew, it is the run's own only if it rose meanwhile.
+        known = before is not None and (self._peak_starts_anew or peak > self._peak_before)
         return {
-            "load_memory_bytes": machine.resident_bytes() - self._resident_before,
-            "peak_memory_bytes": machine.peak_resident_bytes(),
+            "run_peak_bytes": peak - before if before is not None and known else None,
+            "process_peak_bytes": max(peak, self._peak_before),
+            "gpu_peak_bytes": None,
         }
 
-    def peak(self, threads: int, core: int | None) -> dict[str, Any]:
-        """The machine's best, measured as the subjects are: same threads, same core."""
-        if core is not None:
-            machine.pin(core)
+    def peak(self, threads: int, cores: list[int] | None) -> dict[str, Any]:
+        """The machine's best, measured as the subjects are: same threads, same cores."""
+        if cores is not None:
+            machine.pin(cores)
         return roofline.measure_peak(threads)
+
+
+def _files(subject: str) -> list[Path]:
+    """The files that opening `subject` reads; none for a model that is not one."""
+    found = runtimes.own(subject)
+    path = found[1] if found else Path(subject)
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def _import_libraries(subject: str) -> None:

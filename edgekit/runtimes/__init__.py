@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit import python_files
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, Unsupported, UsageError
 
 if TYPE_CHECKING:
     from edgekit import artifact
@@ -96,6 +96,9 @@ class Session(ABC):
     chooses_threads = False
     """Whether the runtime computes with as many threads as it likes, and cannot be told."""
 
+    spinning: bool | None = None
+    """Whether its threads spin while they wait; None where it cannot be told."""
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for `inputs`, each checked against its spec. Raises UsageError for a name, shape or dtype that
         does not fit."""
@@ -126,6 +129,14 @@ class Session(ABC):
     @abstractmethod
     def set_threads(self, count: int) -> None:
         """Compute with exactly `count` threads. Raises Unsupported when the runtime cannot be told."""
+
+    def set_spinning(self, allowed: bool) -> None:
+        """Let threads spin while they wait, or not. Raises Unsupported where the runtime cannot be told."""
+        raise Unsupported(
+            f"{self.runtime} cannot be told whether its threads spin",
+            cause="only ONNX Runtime has that setting",
+            next_step="leave --spinning and --no-spinning out",
+        )
 
     def close(self) -> None:  # noqa: B027 - most runtimes have nothing to release
         """Release what the session holds."""

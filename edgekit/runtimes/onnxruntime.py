@@ -28,8 +28,10 @@ _NUMPY_NAMES = {
 
 
 class OnnxRuntimeSession(Session):
-    """One `InferenceSession`, rebuilt when the thread count changes (it is fixed at creation). Without a manifest a dynamic
-    batch is 1."""
+    """One `InferenceSession`, rebuilt when threads or their spinning change (they are fixed at creation). Without a manifest a
+    dynamic batch is 1."""
+
+    spinning = True
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class OnnxRuntimeSession(Session):
         inputs: Sequence[TensorSpec] | None,
         outputs: Sequence[TensorSpec] | None,
         threads: int | None = None,
+        spinning: bool = True,
     ) -> None:
         import onnxruntime
 
@@ -46,6 +49,7 @@ class OnnxRuntimeSession(Session):
         options.inter_op_num_threads = 1
         if threads is not None:
             options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
@@ -55,7 +59,7 @@ class OnnxRuntimeSession(Session):
                 cause=str(error).strip().splitlines()[0],
                 next_step="export it again; if it was downloaded, check that the download is complete",
             ) from error
-        self._session, self._model_file = session, model_file
+        self._session, self._model_file, self._threads, self.spinning = session, model_file, threads, spinning
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
         self.inputs = tuple(inputs or (_spec(tensor, model_file) for tensor in session.get_inputs()))
         self.outputs = tuple(outputs or (_spec(tensor, model_file) for tensor in session.get_outputs()))
@@ -66,8 +70,14 @@ class OnnxRuntimeSession(Session):
         return list(self._session.run(self._output_names, feed))
 
     def set_threads(self, count: int) -> None:
+        self._rebuild(count, self.spinning)
+
+    def set_spinning(self, allowed: bool) -> None:
+        self._rebuild(self._threads, allowed)
+
+    def _rebuild(self, threads: int | None, spinning: bool) -> None:
         del self._session  # first, or memory would hold the model twice
-        self.__init__(self._model_file, self.inputs, self.outputs, count)  # type: ignore[misc]  # rebuilt in place: see the class docstring
+        self.__init__(self._model_file, self.inputs, self.outputs, threads, spinning)  # type: ignore[misc]  # see the class docstring
 
 
 def size_in_batch_of_one(size: int | str) -> int | str:

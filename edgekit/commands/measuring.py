@@ -1,0 +1,136 @@
+"""What artifacts cost on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgekit.commands import Json
+from edgekit.errors import Interrupted, UsageError
+
+Subjects = Annotated[
+    list[str], typer.Argument(help="Artifacts, bare model files, or models' names (PyTorch eager); measured interleaved.")
+]
+On = Annotated[str, typer.Option("--device", help="host, cuda, ssh:USER@HOST, android:SERIAL, iphone:UDID or replay:FILE.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads every runtime computes with.")]
+Cores = Annotated[str | None, typer.Option(help="Cores to pin to, as 2,3.", show_default="the fastest, for one thread")]
+Spinning = Annotated[
+    bool | None,
+    typer.Option("--spinning/--no-spinning", help="Whether threads spin while they wait.", show_default="the runtime's way"),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option("--duration", help="Seconds of timed runs of each subject.", show_default="4; 60 when sustained"),
+]
+Batch = Annotated[int | None, typer.Option(help="Run in batches of this many.", show_default="as exported")]
+Record = Annotated[Path | None, typer.Option(help="Record the session here, for --device replay:FILE.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write the measurements, as JSON, here.")]
+
+
+def profile(
+    subjects: Subjects,
+    device: On = "host",
+    threads: Threads = 1,
+    cores: Cores = None,
+    spinning: Spinning = None,
+    duration: Duration = None,
+    sustained: Annotated[
+        bool, typer.Option("--sustained", help="One subject after another without a pause, as a camera's frames.")
+    ] = False,
+    batch: Batch = None,
+    record: Record = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Measure latency, load time and memory, side by side, beside the floor the machine allows."""
+    from edgekit import console
+
+    measurements = _measured(
+        subjects,
+        output,
+        json,
+        device=device,
+        record=record,
+        threads=threads,
+        cores=_cores(cores),
+        spinning=spinning,
+        duration_s=duration,
+        mode="sustained" if sustained else "burst",
+        batch=batch,
+    )
+    if json:
+        console.show_json([measurement.as_dict() for measurement in measurements])
+    else:
+        console.show_measurements(measurements)
+
+
+def compare(
+    subjects: Subjects,
+    device: On = "host",
+    threads: Threads = 1,
+    cores: Cores = None,
+    spinning: Spinning = None,
+    duration: Duration = None,
+    batch: Batch = None,
+    record: Record = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Tell which of several is faster, and how sure that is: measured in one job, in turns, each against the first."""
+    from edgekit import console
+    from edgekit.profiling import comparison
+
+    if len(subjects) < 2:
+        raise UsageError("nothing to compare with", next_step="give two subjects or more: edgekit compare A B")
+    measurements = _measured(
+        subjects,
+        output,
+        json,
+        device=device,
+        record=record,
+        threads=threads,
+        cores=_cores(cores),
+        spinning=spinning,
+        duration_s=duration,
+        batch=batch,
+    )
+    found = [comparison.compare(other, measurements[0]) for other in measurements[1:]]
+    if json:
+        measured = [measurement.as_dict() for measurement in measurements]
+        console.show_json({"measurements": measured, "comparisons": [one.as_dict() for one in found]})
+    else:
+        console.show_measurements(measurements)
+        console.show_comparisons(found)
+
+
+def _measured(subjects: list[str], output: Path | None, json: bool, **request: Any) -> list[Any]:
+    """The measurements, also written to `output`; those of a job that was ended before its time are kept."""
+    from edgekit import api, console
+    from edgekit.profiling import results
+
+    try:
+        with console.progress("measuring", silent=json) as announce:
+            measurements = api.profile(subjects, announce=announce, **request)
+    except Interrupted as error:
+        kept = results.keep(error.partial, output)
+        if not json:
+            console.show_measurements(error.partial)
+        error.next_step = f"{error.next_step}; what was measured until then is in {kept}".removeprefix("; ")
+        raise
+    if output is not None:
+        results.write(output, measurements)
+    return measurements
+
+
+def _cores(given: str | None) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    try:
+        return tuple(int(core) for core in given.split(","))
+    except ValueError:
+        raise UsageError(f"--cores {given} names no cores", next_step="write their numbers with commas: --cores 2,3") from None
+
+
+COMMANDS = (profile, compare)

@@ -1,0 +1,1 @@
+"""What transports are made of: a shell on the device, a tape that records every exchange with it, trials over a worker."""

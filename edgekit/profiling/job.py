@@ -1,0 +1,232 @@
+"""One job: subjects measured against each other on one device.
+
+Every subject gets fresh processes, one generation after another; those of different subjects live side by side and take
+turns, block by block in random order, one running at a time, so that drift of the device hits all subjects alike. What was
+measured before something ended the job is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import itertools
+import random
+import statistics
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import edgekit
+from edgekit.devices import Block, Device, Facts, Opened, Trial
+from edgekit.errors import EdgekitError, Interrupted
+from edgekit.profiling import roofline, static
+from edgekit.profiling.measurement import Conditions, Fingerprint, Measurement, Memory, Process
+from edgekit.profiling.plan import Plan
+from edgekit.profiling.settings import Settings
+from edgekit.profiling.subject import Subject
+from edgekit.profiling.summary import summarize
+from edgekit.profiling.timing import WarmUp
+
+_ORDER_SEED = 0
+
+Progress = Callable[[int, int], object]
+
+
+class _Run:
+    """One subject in one live trial, and what it measured so far."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial, self.opened = trial, trial.opened
+        self._warm_up: WarmUp | None = trial.warm_up()
+        self._blocks: list[Block] = []
+
+    def block(self, duration_s: float) -> None:
+        self._blocks.append(self.trial.block(duration_s))
+
+    def process(self, memory: Memory) -> Process:
+        waited = [block.waited_share for block in self._blocks]
+        known = [share for share in waited if share is not None]
+        warm_up = self._warm_up
+        return Process(
+            latency_s=tuple(itertools.chain.from_iterable(block.latency_s for block in self._blocks)),
+            block_runs=tuple(len(block.latency_s) for block in self._blocks),
+            memory=memory,
+            warmup_runs=None if warm_up is None else warm_up.runs,
+            warmup_s=None if warm_up is None else warm_up.seconds,
+            steady=None if warm_up is None else warm_up.steady,
+            load_s=self.opened.load_s,
+            load_was_cold=self.opened.load_was_cold,
+            first_run_s=self.opened.first_run_s,
+            waited_share=statistics.fmean(known) if len(known) == len(waited) else None,
+            cores=self.trial.cores,
+        )
+
+    @property
+    def has_samples(self) -> bool:
+        return any(block.latency_s for block in self._blocks)
+
+
+@dataclasses.dataclass
+class _Taken:
+    """What was taken of one subject so far."""
+
+    subject: Subject
+    opened: Opened | None = None
+    processes: list[Process] = dataclasses.field(default_factory=list)
+
+
+class _Job:
+    def __init__(self, device: Device, subjects: Sequence[Subject], settings: Settings, progress: Progress) -> None:
+        self._device, self._settings, self._facts = device, settings, device.facts()
+        self._plan: Plan = device.plan(settings)
+        self._taken = [_Taken(subject) for subject in subjects]
+        self._order = random.Random(_ORDER_SEED)
+        self._running: dict[int, _Run] = {}
+        steps = itertools.count(1)
+        total = self._plan.processes * len(subjects) * (1 + self._plan.blocks)
+        self._advance: Callable[[], object] = lambda: progress(next(steps), total)
+
+    def run(self) -> None:
+        """Take every sample."""
+        everyone = range(len(self._taken))
+        # Sustained, a subject has the device to itself; otherwise all of them take turns.
+        groups = [[index] for index in everyone] if self._settings.mode == "sustained" else [list(everyone)]
+        for generation in range(self._plan.processes):
+            for group in groups:
+                self._generation(group, cold=generation % 2 == 0)
+
+    def _generation(self, group: list[int], *, cold: bool) -> None:
+        """Measure every subject of `group` in one fresh process each."""
+        with contextlib.ExitStack() as alive:
+            try:
+                for index in self._order.sample(group, len(group)):
+                    taken = self._taken[index]
+                    trial = alive.enter_context(self._device.start(taken.subject, self._settings, cold=cold))
+                    self._running[index] = _Run(trial)
+                    taken.opened = taken.opened or trial.opened
+                    self._advance()
+                for _ in range(self._plan.blocks):
+                    for index in self._order.sample(group, len(group)):
+                        self._running[index].block(self._plan.block_s)
+                        self._advance()
+                for index in group:
+                    run = self._running[index]
+                    self._taken[index].processes.append(run.process(run.trial.finish()))
+                    del self._running[index]
+            finally:
+                self._salvage()
+
+    def _salvage(self) -> None:
+        """Keep the samples of processes that did not come to their end."""
+        for index, run in self._running.items():
+            if run.has_samples:
+                self._taken[index].processes.append(run.process(Memory()))
+        self._running.clear()
+
+    def measurements(self, started_at: str, interrupted: str | None = None) -> Iterator[Measurement]:
+        """One for each subject that has samples."""
+        job = uuid.uuid4().hex
+        peak = None if interrupted else self._peak()
+        for taken in self._taken:
+            if taken.opened is None or not taken.processes:
+                continue
+            yield _measurement(
+                self._device, self._facts, self._settings, taken, taken.opened, peak, job, started_at, interrupted
+            )
+
+    def _peak(self) -> roofline.Peak | None:
+        counted = any((taken.opened and taken.opened.macs) or taken.subject.model.macs for taken in self._taken)
+        return self._device.peak(self._settings) if counted else None
+
+
+def measure(device: Device, subjects: Sequence[Subject], settings: Settings, *, progress: Progress) -> list[Measurement]:
+    """Measure `subjects` against each other on `device`. `progress` is told the steps done and their total.
+
+    Raises what the device raises: UsageError for what it does not have, whatever opening a subject raises, DeviceError when
+    it is lost or refuses, EdgekitError when a measuring process crashes. Once samples were taken, an error comes as
+    Interrupted, which carries them; so does a KeyboardInterrupt.
+    """
+    device.check(settings)
+    started_at = _started(device, subjects, settings)
+    job = _Job(device, subjects, settings, progress)
+    try:
+        job.run()
+        return list(job.measurements(started_at))
+    except (EdgekitError, KeyboardInterrupt) as error:
+        what = error.what if isinstance(error, EdgekitError) else "interrupted by the user"
+        with contextlib.suppress(EdgekitError):  # a device that is lost cannot say what it was, either
+            if partial := list(job.measurements(started_at, interrupted=what)):
+                raise Interrupted(error, partial) from error
+        raise
+
+
+def _started(device: Device, subjects: Sequence[Subject], settings: Settings) -> str:
+    """When the job started; a replayed one when it was recorded, and its request must be the same."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    request = {
+        "job": dataclasses.asdict(settings),
+        "subjects": [subject.label for subject in subjects],
+        "edgekit": edgekit.__version__,
+    }
+    started_at: str = device.tape.exchange(request, lambda: now)
+    return started_at
+
+
+def _measurement(
+    device: Device,
+    facts: Facts,
+    settings: Settings,
+    taken: _Taken,
+    opened: Opened,
+    peak: roofline.Peak | None,
+    job: str,
+    started_at: str,
+    interrupted: str | None,
+) -> Measurement:
+    subject = taken.subject
+    model = static.completed(subject.model, subject.model_file)
+    model = dataclasses.replace(
+        model,
+        macs=opened.macs if model.macs is None else model.macs,
+        size_bytes=opened.weight_bytes if model.size_bytes is None else model.size_bytes,
+        weight_bytes=opened.weight_bytes if model.weight_bytes is None else model.weight_bytes,
+    )
+    latency_s = statistics.median(itertools.chain.from_iterable(process.latency_s for process in taken.processes))
+    return summarize(
+        subject.name,
+        model,
+        taken.processes,
+        job=job,
+        started_at=started_at,
+        provenance="replayed" if device.tape.source else "measured",
+        source=device.tape.source,
+        conditions=Conditions(
+            inputs=opened.inputs,
+            input_shapes=opened.input_shapes,
+            batch=settings.batch,
+            mode=settings.mode,
+            spinning=opened.spinning,
+        ),
+        fingerprint=Fingerprint(
+            device=device.name,
+            hardware=facts.hardware,
+            os=facts.os,
+            cpu=facts.cpu,
+            cpu_flags=facts.cpu_flags,
+            cores=facts.cores,
+            gpu=facts.gpu,
+            threads=opened.threads,
+            runtime=opened.runtime,
+            edgekit=edgekit.__version__,
+        ),
+        floor=roofline.floor(
+            macs=model.macs,
+            model_bytes=model.size_bytes,
+            io_bytes=opened.io_bytes,
+            precision=model.precision,
+            latency_s=latency_s,
+            peak=peak,
+        ),
+        parity=opened.parity,
+        interrupted=interrupted,
+    )

@@ -1,0 +1,31 @@
+"""How many processes and blocks a measurement takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.profiling.settings import Settings
+
+_PROCESSES = 2
+_BLOCK_S = 0.25
+_LEAST_BLOCKS = 5
+_SUSTAINED_BLOCK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Of one subject."""
+
+    processes: int
+    blocks: int
+    """In each process."""
+    block_s: float
+
+
+def of(settings: Settings) -> Plan:
+    """The plan for a device whose processes stay alive between blocks."""
+    if settings.mode == "sustained":
+        return Plan(
+            processes=1, blocks=max(_LEAST_BLOCKS, round(settings.seconds / _SUSTAINED_BLOCK_S)), block_s=_SUSTAINED_BLOCK_S
+        )
+    return Plan(_PROCESSES, max(_LEAST_BLOCKS, round(settings.seconds / _PROCESSES / _BLOCK_S)), _BLOCK_S)

@@ -1,0 +1,56 @@
+"""Results files: a JSON list of measurements, as `edgekit profile --output` writes it and `gate` and `report` read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit import cache
+from edgekit.errors import InputError, OutputError
+from edgekit.profiling.measurement import Measurement
+
+_AGAIN = "give a file that `edgekit profile --output` wrote"
+
+
+def write(path: Path, measurements: Sequence[Measurement]) -> None:
+    """Write a results file, whole or not at all. Raises OutputError where it cannot be written."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(json.dumps([one.as_dict() for one in measurements], indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}", cause=error.strerror or str(error), next_step="check --output") from error
+
+
+def keep(measurements: Sequence[Measurement], output: Path | None) -> Path:
+    """Write what a job that was ended had measured: to `output`, or beside the cache where none was asked for or it cannot be
+    written. Returns where."""
+    if output is not None:
+        try:
+            write(output, measurements)
+        except OutputError:
+            pass  # a full disk may well be what ended the job
+        else:
+            return output
+    elsewhere = cache.folder() / "interrupted" / f"{measurements[0].job}.json"
+    try:
+        elsewhere.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {elsewhere}", cause=str(error.strerror), next_step="check --output") from error
+    write(elsewhere, measurements)
+    return elsewhere
+
+
+def read(path: Path) -> list[Measurement]:
+    """The measurements of a results file. Raises InputError that names the file and the place at fault."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"cannot read results from {path}", cause=str(cause), next_step=_AGAIN) from error
+    records = found if isinstance(found, list) else [found]
+    return [
+        Measurement.from_json(json.dumps(record), where=f"{path}, measurement {number}")
+        for number, record in enumerate(records, 1)
+    ]

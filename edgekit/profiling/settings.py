@@ -1,0 +1,53 @@
+"""What a user can ask of a measurement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekit.errors import UsageError
+
+BURST_S = 4.0
+SUSTAINED_S = 60.0
+"""MLPerf Mobile's single-stream scenario runs for 60 s at least."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One request. Raises UsageError for values that cannot be."""
+
+    threads: int = 1
+    duration_s: float | None = None
+    """Of the timed runs of one subject, over all its processes; None for the mode's usual one."""
+    mode: Literal["burst", "sustained"] = "burst"
+    """`burst`: short blocks of runs, the other subjects between them, as an app that wakes up now and then. `sustained`: one
+    subject without a pause, as a camera's frames: it shows clocks that fall as the device heats up."""
+    cores: tuple[int, ...] | None = None
+    """To pin to; None for the fastest core when there is one thread, and any otherwise."""
+    spinning: bool | None = None
+    """Whether the runtime's threads spin while they wait; None for the runtime's usual way."""
+    batch: int | None = None
+    """Of subjects with a dynamic batch; None for that of their example."""
+    energy: bool = False
+    operators: bool = False
+
+    def __post_init__(self) -> None:
+        if self.duration_s is not None and not 0 < self.duration_s < math.inf:
+            raise UsageError(f"cannot measure for {self.duration_s} s", next_step="give a positive number of seconds")
+        if self.threads < 1:
+            raise UsageError(f"cannot measure with {self.threads} threads", next_step="give 1 thread or more")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"cannot measure a batch of {self.batch}", next_step="give a batch of 1 or more")
+        if self.cores is not None and len(set(self.cores)) < self.threads:
+            raise UsageError(
+                f"cannot measure with {self.threads} threads on {len(set(self.cores))} cores",
+                cause="threads that share a core wait for each other",
+                next_step="give as many cores as threads",
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Of the timed runs of one subject."""
+        usual = SUSTAINED_S if self.mode == "sustained" else BURST_S
+        return usual if self.duration_s is None else self.duration_s
