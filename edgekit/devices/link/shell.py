@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
 import shlex
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ class Shell(ABC):
 
 
 class LocalShell(Shell):
-    """This machine's."""
+    """This machine's. `python` is the one that runs edgekit."""
 
     def run(self, arguments: Sequence[str], *, limit_s: float = COMMAND_LIMIT_S) -> Completed:
         try:
@@ -57,6 +59,7 @@ class LocalShell(Shell):
                 timeout=limit_s,
                 check=False,
                 stdin=subprocess.DEVNULL,
+                env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
             )
         except FileNotFoundError:
             return Completed(127, "", f"{arguments[0]}: not found")
