@@ -15,7 +15,7 @@
     ├── Inconclusive           3  the measurement cannot tell
     ├── Unsupported            4  this machine or this runtime lacks what it takes
     │   └── DeviceError        4  a device is lost, full, locked, or refuses
-    └── Interrupted            -  a measurement ended before its time: the code of what ended it, and the samples until then
+    └── Interrupted          130  a measurement ended before its time, by the user or by an error, whose code it then has
 
 Each carries what happened, why, and what to do next; the command line prints all three.
 """
@@ -140,8 +140,11 @@ class DeviceError(Unsupported):
 class Interrupted(EdgekitError):  # noqa: N818 - carries an answer, as far as it came
     """A measurement ended before its time: by `error`, after some samples were taken. `partial` holds them."""
 
+    exit_code = 130
+
     def __init__(self, error: BaseException, partial: Sequence[Measurement]) -> None:
         told = error if isinstance(error, EdgekitError) else EdgekitError("interrupted")
         super().__init__(told.what, cause=told.cause, next_step=told.next_step)
-        self.exit_code = told.exit_code if isinstance(error, EdgekitError) else 130
+        if isinstance(error, EdgekitError):
+            self.exit_code = error.exit_code
         self.partial = tuple(partial)

@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "0\n[]\n"
-    for command in ("export", "verify", "inspect", "predict", "profile", "models", "devices", "doctor"):
+    for command in ("export", "verify", "inspect", "predict", "profile", "compare", "models", "devices", "doctor"):
         assert command in done.stdout
     assert "Exit codes: 0 done, 1 the answer is no" in done.stdout
 
@@ -273,4 +273,5 @@ def test_models_and_devices_are_listed(edgekit: Command) -> None:
     assert listed["lsnet_t"]["input_sizes"][0] == 96
     assert listed["lsnet_t"]["preprocessing"]["crop_fraction"] == 0.9
     assert "host" in edgekit("devices").out
-    assert "host" in [device["name"] for device in edgekit("devices", "--json").json]
+    assert "host" in [device["name"] for device in edgekit("devices", "--json").json["profiles"]]
+    assert edgekit("devices", "--json").json["connected"][0]["name"] == "host"

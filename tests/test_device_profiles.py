@@ -52,7 +52,7 @@ def test_host_is_the_profile_of_this_machine_s_architecture(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     host = profiles.load("host")
-    assert (host.name, host.file, host.transport) == ("host", f"{stem}.yaml", "local")
+    assert (host.name, host.file, host.transport) == ("host", f"{stem}.yaml", "host")
     other = ({"host-x86", "host-arm64"} - {stem}).pop()
     assert profiles.load(other).transport is None, "the other architecture is another machine"
     assert profiles.names().count("host") == 1
@@ -82,7 +82,7 @@ def test_a_profile_of_the_user_s_own_is_read_from_its_file(tmp_path: Path) -> No
     shipped = data_files.folder("device_profiles") / "host-x86.yaml"
     mine.write_text(shipped.read_text().replace("name: host-x86", "name: mine"))
     device = profiles.load(str(mine))
-    assert (device.name, device.file, device.transport) == ("mine", "mine.yaml", "local")
+    assert (device.name, device.file, device.transport) == ("mine", "mine.yaml", "host")
 
 
 def test_every_family_ships_its_smallest_for_every_target() -> None:

@@ -10,7 +10,7 @@ import pytest
 from edgekit import errors
 from edgekit.errors import EdgekitError, UnknownName, UsageError, WeightsError
 
-_TREE = dict(re.findall(r"[├└]── (\w+)\s+(\d)", errors.__doc__ or ""))
+_TREE = dict(re.findall(r"[├└]── (\w+)\s+(\d+)", errors.__doc__ or ""))
 _KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, EdgekitError)}
 
 

@@ -154,9 +154,8 @@ def measure(device: Device, subjects: Sequence[Subject], settings: Settings, *, 
         return list(job.measurements(started_at))
     except (EdgekitError, KeyboardInterrupt) as error:
         what = error.what if isinstance(error, EdgekitError) else "interrupted by the user"
-        with contextlib.suppress(EdgekitError):  # a device that is lost cannot say what it was, either
-            if partial := list(job.measurements(started_at, interrupted=what)):
-                raise Interrupted(error, partial) from error
+        if partial := list(job.measurements(started_at, interrupted=what)):
+            raise Interrupted(error, partial) from error
         raise
 
 

@@ -39,10 +39,11 @@ class _Host:
         self,
         subject: str,
         threads: int,
-        cores: list[int] | None,
-        spinning: bool | None,
-        cold: bool,
+        cores: list[int] | None = None,
+        spinning: bool | None = None,
         shapes: list[list[int]] | None = None,
+        batch: int | None = None,
+        cold: bool = False,
     ) -> dict[str, Any]:
         """Open and run once. Memory and time of the runtime's own libraries are not the model's."""
         if cores is not None:
@@ -65,6 +66,11 @@ class _Host:
         specs = self._session.inputs
         if shapes:  # those of the example, where the file takes any batch
             specs = tuple(replace(spec, shape=tuple(sizes)) for spec, sizes in zip(specs, shapes, strict=True))
+        elif batch:  # a module takes any: the first axis of every input that is as long there as the first input
+            usual = specs[0].shape[0]
+            specs = tuple(
+                replace(spec, shape=(batch, *spec.shape[1:])) if spec.shape[:1] == (usual,) else spec for spec in specs
+            )
         arrays = [_input(spec, subject) for spec in specs]
         # `execute`, not `run`: checking the arrays each time is edgekit's cost, not the runtime's.
         self._run = functools.partial(self._session.execute, arrays)
@@ -92,7 +98,7 @@ class _Host:
         result = timing.warm_up(self._run, clock=time.perf_counter)
         return {"runs": result.runs, "seconds": result.seconds, "steady": result.steady}
 
-    def block(self, duration_s: float, whole: bool) -> dict[str, Any]:
+    def block(self, duration_s: float, whole: bool = False) -> dict[str, Any]:
         """Seconds of each run of one block, to the nanosecond, and the share of the block spent waiting for a core. A `whole`
         block goes on untimed when it has its samples before `duration_s` is over."""
         before_s, started = machine.core_wait_s(), time.perf_counter()

@@ -28,7 +28,7 @@ def test_memory_peaks_no_lower_than_it_stands() -> None:
 
 @_linux
 def test_a_pinned_process_stays_on_its_core() -> None:
-    program = "from edgekit.profiling import machine as m; c = m.fastest_core(); m.pin(c); print(m.fastest_core() == c)"
+    program = "from edgekit.profiling import machine as m; c = m.fastest_core(); m.pin([c]); print(m.fastest_core() == c)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "True\n"
 
@@ -38,7 +38,7 @@ def test_waiting_for_a_core_that_another_process_holds_is_counted() -> None:
     program = """if True:
         import os, sys
         from edgekit.profiling import machine
-        machine.pin(machine.fastest_core())
+        machine.pin([machine.fastest_core()])
         rival = os.fork()
         while machine.core_wait_s() < 0.1:  # two that never rest on one core: each waits for the other
             pass

@@ -12,7 +12,7 @@ import pytest
 
 from edgekit import artifact, recipe
 from edgekit.errors import UnknownName, Unsupported, UsageError
-from edgekit.profiling import profile, roofline
+from edgekit.profiling import Settings, profile, roofline
 from edgekit.profiling.measurement import Measurement
 
 
@@ -51,15 +51,17 @@ def tiny_artifact(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 
 def test_an_artifact_is_measured_with_its_floor(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roofline, "of_machine", lambda threads, core: roofline.Peak(1e9, 1e12, calm=True))
+    monkeypatch.setattr(roofline, "of_machine", lambda threads, cores: roofline.Peak(1e9, 1e12, calm=True))
     seen: list[tuple[int, int]] = []
-    [made] = profile([tiny_artifact], duration_s=0.1, progress=lambda done, total: seen.append((done, total)))
+    [made] = profile(
+        [tiny_artifact], settings=Settings(duration_s=0.1), progress=lambda done, total: seen.append((done, total))
+    )
     assert made.subject == str(tiny_artifact)
-    assert made.macs == 4096
-    assert made.model_bytes == (tiny_artifact / "model.onnx").stat().st_size
+    assert made.model.macs == 4096
+    assert made.model.size_bytes == (tiny_artifact / "model.onnx").stat().st_size
     assert made.floor.floor_s == pytest.approx(4.096e-6)
     assert made.floor.bound == "compute"
-    assert made.fingerprint.artifact_sha256 == artifact.load(tiny_artifact).sha256
+    assert made.model.sha256 == artifact.load(tiny_artifact).sha256
     assert made.fingerprint.device == "host"
     assert made.fingerprint.runtime.startswith("onnxruntime ")
     assert seen == [(step, 12) for step in range(1, 13)]
@@ -67,7 +69,7 @@ def test_an_artifact_is_measured_with_its_floor(tiny_artifact: Path, monkeypatch
 
 
 def test_two_subjects_get_two_fresh_processes_each_and_every_sample_is_kept(tiny_onnx: Path) -> None:
-    first, second = profile([tiny_onnx, str(tiny_onnx)], duration_s=0.1)
+    first, second = profile([tiny_onnx, str(tiny_onnx)], settings=Settings(duration_s=0.1))
     for made in (first, second):
         assert len(made.processes) == 2
         for process in made.processes:
@@ -75,9 +77,9 @@ def test_two_subjects_get_two_fresh_processes_each_and_every_sample_is_kept(tiny
             assert sum(process.block_runs) == len(process.latency_s) > 0
             assert process.warmup_runs >= 9
         assert made.fingerprint.threads == 1
-        assert made.fingerprint.artifact_sha256 == hashlib.sha256(tiny_onnx.read_bytes()).hexdigest()
-        assert made.inputs.startswith("standard normal")
-        assert made.macs is None
+        assert made.model.sha256 == hashlib.sha256(tiny_onnx.read_bytes()).hexdigest()
+        assert made.conditions.inputs.startswith("standard normal")
+        assert made.model.macs is None
         assert made.floor.reason is not None
         assert "multiply-adds" in made.floor.reason
     assert first.job == second.job
@@ -88,12 +90,16 @@ def test_two_subjects_get_two_fresh_processes_each_and_every_sample_is_kept(tiny
     ("call", "error", "what"),
     [
         (lambda: profile([]), UsageError, "nothing to measure"),
-        (lambda: profile(["a.onnx"], duration_s=0), UsageError, "cannot measure for 0 s"),
-        (lambda: profile(["a.onnx"], duration_s=float("nan")), UsageError, "cannot measure for nan s"),
-        (lambda: profile(["a.onnx"], threads=0), UsageError, "cannot measure with 0 threads"),
-        (lambda: profile(["a.onnx"], threads=10_000), UsageError, "cannot measure with 10000 threads"),
+        (lambda: profile(["a.onnx"], settings=Settings(duration_s=0)), UsageError, "cannot measure for 0 s"),
+        (lambda: profile(["a.onnx"], settings=Settings(duration_s=float("nan"))), UsageError, "cannot measure for nan s"),
+        (lambda: profile(["a.onnx"], settings=Settings(threads=0)), UsageError, "cannot measure with 0 threads"),
+        (lambda: profile(["a.onnx"], settings=Settings(threads=10_000)), UsageError, "cannot measure with 10000 threads"),
         (lambda: profile(["a.onnx"], device="hots"), UnknownName, "unknown device 'hots'"),
-        (lambda: profile(["a.onnx"], device="iphone"), Unsupported, "nothing can be measured on iphone from here"),
+        (
+            lambda: profile(["a.onnx"], device="iphone-13"),
+            Unsupported,
+            "iphone-13 is a profile to export for, not a device within reach",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_is_refused_before_anything_runs(

@@ -17,7 +17,7 @@ def test_rows_give_units_intervals_and_ratios(measurement: Callable[..., Measure
     assert rows[0]["p99 ms"] == "10.0"
     assert rows[0]["to the first"] == "1"
     assert rows[0]["floor ms"] == "2.00 (5.0x, compute)"
-    assert rows[0]["memory MB"] == "90"
+    assert (rows[0]["memory MB"], rows[0]["load ms, cold"], rows[0]["warm"]) == ("50", "100", "-")
     assert rows[1]["to the first"] == "2.000 [2.000, 2.000]"
     assert rows[1]["floor ms"] == "-"
 

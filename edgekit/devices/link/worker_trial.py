@@ -50,6 +50,7 @@ class WorkerTrial(Trial):
                 spinning=settings.spinning,
                 cores=cores,
                 shapes=subject.shapes,
+                batch=subject.batch,
                 cold=cold,
             )
         except BaseException:
