@@ -292,12 +292,12 @@ def list_files(directory: Path, model_files: list[Path]) -> tuple[File, ...]:
     )
 
 
-def check_output(directory: Path, *, force: bool) -> None:
-    """Refuse an output that exists (unless `force`) or cannot be written, before any work is done. Writes nothing that
-    stays."""
+def check_output(directory: Path, *, force: bool, proof: str = MANIFEST) -> None:
+    """Refuse an output that exists (unless `force`, and the file `proof` in it shows that it is edgekit's) or cannot be
+    written, before any work is done. Writes nothing that stays."""
     with _explained(directory):
         if _is_there(directory):
-            _check_replaceable(directory, force=force)
+            _check_replaceable(directory, force=force, proof=proof)
         existing = next(parent for parent in directory.absolute().parents if parent.exists())
         with scratch.folder(existing):
             pass
@@ -312,39 +312,39 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _check_replaceable(directory: Path, *, force: bool) -> None:
+def _check_replaceable(directory: Path, *, force: bool, proof: str) -> None:
     if not force:
         raise OutputError(
             f"{directory} exists already",
             cause="edgekit does not overwrite what it did not just make",
             next_step="give another --output, or --force to replace it",
         )
-    if not (directory / MANIFEST).is_file():
+    if not (directory / proof).is_file():
         raise OutputError(
-            f"{directory} exists and is not an edgekit artifact",
-            cause="--force replaces artifacts only",
+            f"{directory} exists and is not edgekit's",
+            cause=f"it holds no {proof}: --force replaces only what edgekit wrote",
             next_step="give another --output, or remove it yourself",
         )
 
 
-def publish(built: Path, directory: Path, *, force: bool = False) -> None:
-    """Make a copy of `built` appear as `directory`, whole or not at all."""
-    check_output(directory, force=force)
+def publish(built: Path, directory: Path, *, force: bool = False, proof: str = MANIFEST) -> None:
+    """Make a copy of `built` appear as `directory`, whole or not at all; `proof` as for `check_output`."""
+    check_output(directory, force=force, proof=proof)
     with _explained(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         with scratch.folder(directory.parent) as staging:
             shutil.copytree(built, staging / "fresh")
-            _swap(staging, directory, force=force)
+            _swap(staging, directory, force=force, proof=proof)
 
 
-def _swap(staging: Path, directory: Path, *, force: bool) -> None:
+def _swap(staging: Path, directory: Path, *, force: bool, proof: str) -> None:
     """Rename `staging`/fresh to `directory`. What lies there is moved away first, and moved back should anything fail;
     where another export is quicker, its artifact is replaced in turn, or refused as any other that exists."""
     for attempt in itertools.count():
         replaced = staging / f"replaced-{attempt}"
         try:
             if _is_there(directory):
-                _check_replaceable(directory, force=force)
+                _check_replaceable(directory, force=force, proof=proof)
                 with contextlib.suppress(FileNotFoundError):
                     directory.rename(replaced)
             (staging / "fresh").rename(directory)

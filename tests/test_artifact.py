@@ -182,9 +182,9 @@ def test_force_never_replaces_what_is_no_artifact(tiny_artifact: Path, tmp_path:
     file.write_text("x")
     link.symlink_to(tmp_path / "nowhere")
     for precious in (folder, file, link):
-        with pytest.raises(OutputError, match="not an edgekit artifact") as caught:
+        with pytest.raises(OutputError, match="exists and is not edgekit's") as caught:
             artifact.publish(tiny_artifact, precious, force=True)
-        assert "--force replaces artifacts only" in caught.value.cause
+        assert "--force replaces only what edgekit wrote" in caught.value.cause
     assert (folder / "thesis.txt").read_text() == "years of work"
     assert file.read_text() == "x"
     assert link.is_symlink()

@@ -158,7 +158,7 @@ def test_an_existing_output_needs_force(edgekit: Command, tiny_file: Path, artif
 def test_force_does_not_remove_a_folder_of_the_user_s(edgekit: Command, tiny_file: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny_build-onnx").mkdir()
     (tmp_path / "tiny_build-onnx" / "thesis.txt").write_text("years of work")
-    assert_error(edgekit(*export_tiny(tiny_file, tmp_path, "--force")), 2, "not an edgekit artifact", "artifacts only")
+    assert_error(edgekit(*export_tiny(tiny_file, tmp_path, "--force")), 2, "is not edgekit's", "it holds no manifest.json")
     assert (tmp_path / "tiny_build-onnx" / "thesis.txt").is_file()
 
 

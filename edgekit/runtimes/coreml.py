@@ -43,7 +43,7 @@ class CoreMLSession(Session):
         self._state = self._model.make_state() if len(described.state) else None
 
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
-        feed = {spec.name: _outside(array) for spec, array in zip(self.inputs, arrays, strict=True)}
+        feed = {spec.name: outside(array) for spec, array in zip(self.inputs, arrays, strict=True)}
         try:
             found = self._model.predict(feed, self._state)
         except Exception as error:  # Core ML's own failures arrive as RuntimeError, coremltools' as plain Exception
@@ -88,7 +88,7 @@ def _compiled(model_file: Path, version: int) -> Any:
     return model
 
 
-def _outside(array: Array) -> Array:
+def outside(array: Array) -> Array:
     """As Core ML takes it: float32, or int32 for whole numbers and truth values; of rank 1 at least."""
     return np.atleast_1d(array).astype(np.float32 if np.issubdtype(array.dtype, np.floating) else np.int32)
 
