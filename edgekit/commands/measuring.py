@@ -133,4 +133,46 @@ def _cores(given: str | None) -> tuple[int, ...] | None:
         raise UsageError(f"--cores {given} names no cores", next_step="write their numbers with commas: --cores 2,3") from None
 
 
-COMMANDS = (profile, compare)
+def xcode(
+    artifact: Annotated[Path, typer.Argument(help="A Core ML artifact.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the project, which must not exist yet.")],
+    team: Annotated[str, typer.Option(help="The Apple developer team that signs, as ABCDE12345.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a project that is already there, and all in it.")] = False,
+    json: Json = False,
+) -> None:
+    """Write an Xcode project that proves an artifact on an iPhone and times it there (unverified on hardware)."""
+    from edgekit import console
+    from edgekit.xcode import write
+
+    project = write(artifact, output, team=team, force=force)
+    if json:
+        console.show_json(project.as_dict())
+    else:
+        console.note(f"{project.directory} is written; on a Mac, with the phone's UDID (see its README.md):")
+        for command in project.commands:
+            console.note(command)
+
+
+def ingest(
+    result: Annotated[Path, typer.Argument(help="What `xcrun xcresulttool get test-results metrics --compact` printed.")],
+    artifact: Annotated[Path | None, typer.Option(help="The artifact that was measured.")] = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Turn Xcode's performance metrics into measurements."""
+    from edgekit import console
+    from edgekit.profiling import results
+    from edgekit.profiling.ingest import ingest as read
+
+    found = read(result, artifact)
+    if output is not None:
+        results.write(output, found.measurements)
+    if json:
+        console.show_json([measurement.as_dict() for measurement in found.measurements])
+    else:
+        console.show_measurements(found.measurements)
+        for line in found.notes:
+            console.note(line)
+
+
+COMMANDS = (profile, compare, xcode, ingest)
