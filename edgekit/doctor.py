@@ -14,8 +14,10 @@ from typing import Any
 import psutil
 
 from edgekit import cache, targets
+from edgekit.devices.link.shell import LocalShell
 from edgekit.errors import EdgekitError
 from edgekit.isolation import REINSTALL, Worker
+from edgekit.profiling import energy
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def examine() -> list[Finding]:
         _versions(),
         *(_target(name) for name in targets.names()),
         _core_ml_execution(),
+        _energy("cpu"),
+        *([_energy("gpu")] if shutil.which("nvidia-smi") else []),
         _cache(),
     ]
 
@@ -82,6 +86,13 @@ def _core_ml_execution() -> Finding:
     if sys.platform == "darwin":
         return Finding("run Core ML artifacts", True, "through coremltools (unverified on hardware)")
     return Finding("run Core ML artifacts", True, "with edgekit's reference interpreter, for parity; for timings use a Mac")
+
+
+def _energy(processor: energy.Processor) -> Finding:
+    what, found = f"energy of the {processor.upper()}", energy.find(LocalShell(), processor)
+    if isinstance(found, energy.Meter):
+        return Finding(what, True, f"{found.name}: {found.scope}; {found.method}")
+    return Finding(what, False, found.reason or found.status, "docs/energy.md tells what each kind of device can measure")
 
 
 def _cache() -> Finding:

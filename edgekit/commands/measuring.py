@@ -40,6 +40,9 @@ def profile(
         bool, typer.Option("--sustained", help="One subject after another without a pause, as a camera's frames.")
     ] = False,
     batch: Batch = None,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Joules a run too, by a window of its own (docs/energy.md).")
+    ] = False,
     record: Record = None,
     output: Output = None,
     json: Json = False,
@@ -59,6 +62,7 @@ def profile(
         duration_s=duration,
         mode="sustained" if sustained else "burst",
         batch=batch,
+        energy=energy,
     )
     if json:
         console.show_json([measurement.as_dict() for measurement in measurements])

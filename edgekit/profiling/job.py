@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import edgekit
 from edgekit.devices import Block, Device, Facts, Opened, Trial
+from edgekit.devices.link.state import Watch
 from edgekit.errors import EdgekitError, Interrupted
-from edgekit.profiling import roofline, static
-from edgekit.profiling.measurement import Conditions, Fingerprint, Measurement, Memory, Process
+from edgekit.profiling import energy, roofline, static
+from edgekit.profiling.measurement import Conditions, Energy, Fingerprint, Measurement, Memory, Process
 from edgekit.profiling.plan import Plan
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
@@ -73,17 +74,21 @@ class _Taken:
     subject: Subject
     opened: Opened | None = None
     processes: list[Process] = dataclasses.field(default_factory=list)
+    energy: Energy | None = None
+    """None before its window."""
 
 
 class _Job:
     def __init__(self, device: Device, subjects: Sequence[Subject], settings: Settings, progress: Progress) -> None:
         self._device, self._settings, self._facts = device, settings, device.facts()
+        self._watch = Watch(device.shell)
+        self._meter: energy.Meter | Energy | None = None
         self._plan: Plan = device.plan(settings)
         self._taken = [_Taken(subject) for subject in subjects]
         self._order = random.Random(_ORDER_SEED)
         self._running: dict[int, _Run] = {}
         steps = itertools.count(1)
-        total = self._plan.processes * len(subjects) * (1 + self._plan.blocks)
+        total = len(subjects) * (self._plan.processes * (1 + self._plan.blocks) + settings.energy)
         self._advance: Callable[[], object] = lambda: progress(next(steps), total)
 
     def run(self) -> None:
@@ -93,9 +98,10 @@ class _Job:
         groups = [[index] for index in everyone] if self._settings.mode == "sustained" else [list(everyone)]
         for generation in range(self._plan.processes):
             for group in groups:
-                self._generation(group, cold=generation % 2 == 0)
+                self._generation(group, cold=generation % 2 == 0, last=generation == self._plan.processes - 1)
+        self._watch.end()
 
-    def _generation(self, group: list[int], *, cold: bool) -> None:
+    def _generation(self, group: list[int], *, cold: bool, last: bool) -> None:
         """Measure every subject of `group` in one fresh process each."""
         with contextlib.ExitStack() as alive:
             try:
@@ -109,12 +115,24 @@ class _Job:
                     for index in self._order.sample(group, len(group)):
                         self._running[index].block(self._plan.block_s)
                         self._advance()
+                if self._settings.energy and last:
+                    for index in group:
+                        self._taken[index].energy = self._energy(self._running[index].trial)
+                        self._advance()
                 for index in group:
                     run = self._running[index]
                     self._taken[index].processes.append(run.process(run.trial.finish()))
                     del self._running[index]
             finally:
                 self._salvage()
+
+    def _energy(self, trial: Trial) -> Energy:
+        """Of a run in `trial`, with the device to itself."""
+        if self._device.shell is None:
+            return Energy("no_counter", reason="nothing reads this device's energy from here")
+        if self._meter is None:
+            self._meter = energy.find(self._device.shell, "cpu" if self._facts.gpu is None else "gpu")
+        return self._meter if isinstance(self._meter, Energy) else energy.measure(self._meter, trial.run_for)
 
     def _salvage(self) -> None:
         """Keep the samples of processes that did not come to their end."""
@@ -131,7 +149,7 @@ class _Job:
             if taken.opened is None or not taken.processes:
                 continue
             yield _measurement(
-                self._device, self._facts, self._settings, taken, taken.opened, peak, job, started_at, interrupted
+                self._device, self._facts, self._settings, self._watch, taken, taken.opened, peak, job, started_at, interrupted
             )
 
     def _peak(self) -> roofline.Peak | None:
@@ -175,6 +193,7 @@ def _measurement(
     device: Device,
     facts: Facts,
     settings: Settings,
+    watch: Watch,
     taken: _Taken,
     opened: Opened,
     peak: roofline.Peak | None,
@@ -190,6 +209,8 @@ def _measurement(
         size_bytes=opened.weight_bytes if model.size_bytes is None else model.size_bytes,
         weight_bytes=opened.weight_bytes if model.weight_bytes is None else model.weight_bytes,
     )
+    if settings.energy and taken.energy is None:
+        taken.energy = Energy("window_too_short", reason="the job ended before its window")
     latency_s = statistics.median(itertools.chain.from_iterable(process.latency_s for process in taken.processes))
     return summarize(
         subject.name,
@@ -205,6 +226,9 @@ def _measurement(
             batch=settings.batch,
             mode=settings.mode,
             spinning=opened.spinning,
+            before=watch.before,
+            after=watch.after,
+            mean_clock_hz=watch.mean_clock_hz,
         ),
         fingerprint=Fingerprint(
             device=device.name,
@@ -226,6 +250,7 @@ def _measurement(
             latency_s=latency_s,
             peak=peak,
         ),
+        energy=taken.energy,
         parity=opened.parity,
         interrupted=interrupted,
     )

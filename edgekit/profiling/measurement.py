@@ -158,7 +158,7 @@ class Energy:
         "charging",
     ]
     reason: str | None = None
-    """What to do about it where it was not measured."""
+    """What to do about it where it was not measured; what makes it doubtful where it was."""
     gross_j: float | None = None
     """Joules a run of everything in `scope`, the idle device's share included."""
     net_j: float | None = None

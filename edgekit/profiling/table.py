@@ -16,8 +16,9 @@ _NOTABLE_DISAGREEMENT = 0.05
 def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
     """One row a measurement, its cells by column title, in order. Ratios are to the first. A dash is unknown.
 
-    The median alone shows its interval; the JSON has those of p90 and p99.
+    The median alone shows its interval; the JSON has those of p90 and p99. Energy has a column where it was asked for.
     """
+    with_energy = any(measurement.energy.status != "not_requested" for measurement in measurements)
     return [
         {
             "subject": _subject(measurement),
@@ -31,6 +32,11 @@ def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
             "warm": _milliseconds(measurement.warm_load_s),
             "memory MB": _megabytes(measurement.memory.run_peak_bytes, ".0f"),
             "model MB": _megabytes(measurement.model.size_bytes, ".1f"),
+            **(
+                {"energy mJ": _millijoules(measurement.energy.gross_j), "net": _millijoules(measurement.energy.net_j)}
+                if with_energy
+                else {}
+            ),
         }
         for measurement in measurements
     ]
@@ -86,6 +92,27 @@ def warnings(measurement: Measurement) -> list[str]:
             "faster than its floor: the peak was measured too low (a busy machine), or the model runs from the "
             "processor's cache"
         )
+    found.extend(_of_conditions(measurement, doubted=bool(found)))
+    if measurement.energy.status not in ("not_requested", "measured"):
+        found.append(f"no energy ({measurement.energy.status}): {measurement.energy.reason}")
+    elif measurement.energy.status == "measured" and measurement.energy.reason:
+        found.append(f"energy: {measurement.energy.reason}")
+    return found
+
+
+def _of_conditions(measurement: Measurement, *, doubted: bool) -> list[str]:
+    """What the device's condition adds: heat always; its governors where the figures are `doubted` already."""
+    before, after = measurement.conditions.before, measurement.conditions.after
+    found = []
+    hottest = max((state.thermal_status for state in (before, after) if state and state.thermal_status is not None), default=0)
+    if hottest > 0:
+        found.append(f"the device slows itself down for heat (thermal status {hottest} of 6): let it cool and measure again")
+    governors = [name for name in (before.governors if before else None) or () if name != "performance"]
+    if doubted and governors:
+        found.append(
+            f"its clocks follow the load (governor {', '.join(governors)}): `sudo cpupower frequency-set -g performance` holds "
+            "them, where the device allows it"
+        )
     return found
 
 
@@ -103,6 +130,10 @@ def milliseconds(estimate: Estimate) -> str:
 
 def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else _digits(seconds * 1e3)
+
+
+def _millijoules(joules: float | None) -> str:
+    return "-" if joules is None else _digits(joules * 1e3)
 
 
 def _megabytes(size: int | None, form: str) -> str:

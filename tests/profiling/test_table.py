@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from edgekit.profiling import roofline, table
-from edgekit.profiling.measurement import Measurement, Process
+from edgekit.profiling.measurement import DeviceState, Energy, Measurement, Process
 from edgekit.runtimes import REFERENCE
 
 
@@ -43,6 +45,28 @@ def test_every_doubt_is_told(measurement: Callable[..., Measurement], process: C
     assert apart.startswith("processes disagree by 100%")
     assert busy.startswith("the floor may be too high")
     assert beaten.startswith("faster than its floor")
+
+
+def test_heat_is_told_always_and_a_governor_where_there_is_doubt(measurement: Callable[..., Measurement]) -> None:
+    def under(made: Measurement, **state: Any) -> Measurement:
+        return replace(made, conditions=replace(made.conditions, before=DeviceState(**state)))
+
+    calm, restless = measurement(), replace(measurement(), steady=False)
+    assert table.warnings(under(calm, governors=("schedutil",), thermal_status=0)) == []
+    (hot,) = table.warnings(under(calm, governors=("performance",), thermal_status=2))
+    assert "thermal status 2 of 6" in hot
+    assert [text for text in table.warnings(under(restless, governors=("performance",))) if "governor" in text] == []
+    assert "governor powersave" in table.warnings(under(restless, governors=("performance", "powersave")))[-1]
+
+
+def test_energy_has_a_column_where_it_was_asked_for_and_its_doubts_are_told(measurement: Callable[..., Measurement]) -> None:
+    drifting = Energy("measured", gross_j=0.0123, net_j=None, reason="the idle device took more")
+    denied = Energy("permission_denied", reason="`sudo chmod a+r` opens it")
+    first, second = (replace(measurement(), energy=energy) for energy in (drifting, denied))
+    rows = table.rows([first, second])
+    assert [(row["energy mJ"], row["net"]) for row in rows] == [("12.3", "-"), ("-", "-")]
+    assert table.warnings(first) == ["energy: the idle device took more"]
+    assert table.warnings(second) == ["no energy (permission_denied): `sudo chmod a+r` opens it"]
 
 
 def test_the_reference_interpreter_s_timing_is_told_for_what_it_is(measurement: Callable[..., Measurement]) -> None:

@@ -30,6 +30,24 @@ TimeInState = dict[int, dict[int, int]]
 """By core and by hertz: hundredths of a second at that clock, since the device started."""
 
 
+class Watch:
+    """A device's condition over a job. `shell` is None for a device that has none to offer: then all is."""
+
+    before: DeviceState | None = None
+    after: DeviceState | None = None
+    mean_clock_hz: tuple[float, ...] | None = None
+
+    def __init__(self, shell: Shell | None) -> None:
+        self._shell = shell
+        if shell is not None:
+            self.before, self._times = read(shell), time_in_state(shell)
+
+    def end(self) -> None:
+        """The job is over."""
+        if self._shell is not None:
+            self.after, self.mean_clock_hz = read(self._shell), mean_clock(self._times, time_in_state(self._shell))
+
+
 def read(shell: Shell, system: str = _SYSTEM) -> DeviceState:
     """The device's condition now. `system` is where its kernel's files are."""
     text = shell.run(["sh", "-c", _READ.format(system=system)]).stdout

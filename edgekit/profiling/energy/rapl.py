@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from edgekit.devices.link.shell import Shell
 from edgekit.profiling.energy import Meter, NotMeasured, Reading, absent
 from edgekit.profiling.measurement import Energy
 
 _NAME = "rapl"
+_POWERCAP = "/sys/class/powercap"
+_ZONES = f"{_POWERCAP}/intel-rapl:*"
 _ZONE = re.compile(r"(intel-rapl:\d+(?::\d+)?)/(name|max_energy_range_uj):(.*)")
 _MOST_W = 1000.0
 """No package takes more: a counter that moved faster was set back, and not wrapped."""
@@ -29,19 +30,19 @@ class Zone:
     """It wraps to zero past this."""
 
 
-def find(shell: Shell, powercap: str = "/sys/class/powercap") -> Meter | Energy | None:
-    """The packages' counters, and their memory's where all have one. `powercap` is the folder of the kernel's zones."""
-    listed = shell.run(["sh", "-c", f"grep -H . {powercap}/intel-rapl:*/name {powercap}/intel-rapl:*/max_energy_range_uj"])
+def find(shell: Shell) -> Meter | Energy | None:
+    """The packages' counters, and their memory's where all have one."""
+    listed = shell.run(["sh", "-c", f"grep -H . {_ZONES}/name {_ZONES}/max_energy_range_uj"])
     facts: dict[str, dict[str, str]] = {}
     for zone, key, value in _ZONE.findall(listed.stdout):
         facts.setdefault(zone, {})[key] = value.strip()
     packages = [zone for zone, fact in facts.items() if zone.count(":") == 1 and fact.get("name", "").startswith("package")]
     if not packages:
-        return _none(shell, powercap)
+        return _none(shell)
     memories = [zone for zone, fact in facts.items() if fact.get("name") == "dram" and zone.rpartition(":")[0] in packages]
     with_memory = len(memories) == len(packages)
     zones = [
-        Zone(f"{powercap}/{zone}/energy_uj", int(facts[zone].get("max_energy_range_uj", 0)))
+        Zone(f"{_POWERCAP}/{zone}/energy_uj", int(facts[zone].get("max_energy_range_uj", 0)))
         for zone in packages + (memories if with_memory else [])
     ]
     platform = any(fact.get("name") == "psys" for fact in facts.values())
@@ -81,7 +82,7 @@ class Rapl(Meter):
             raise NotMeasured(
                 "permission_denied",
                 "the processor's energy counters are root's only (since CVE-2020-8694): `sudo chmod a+r "
-                f"{PurePosixPath(self._zones[0].path).parents[1]}/intel-rapl:*/energy_uj` opens them until the next boot",
+                f"{_ZONES}/energy_uj` opens them until the next boot",
             )
         uptime, *counts = done.stdout.split("\n")
         at_s, counts_uj = float(uptime.split()[0]), [int(count) for count in counts if count]
@@ -102,13 +103,13 @@ def passed_joules(before_uj: int, after_uj: int, range_uj: int) -> float:
     return (after_uj - before_uj if after_uj >= before_uj else after_uj - before_uj + range_uj) / 1e6
 
 
-def _none(shell: Shell, powercap: str) -> Energy | None:
+def _none(shell: Shell) -> Energy | None:
     if shell.run(["uname", "-sm"]).stdout.split() != ["Linux", "x86_64"]:
         return None  # other processors have no RAPL
     virtual = shell.run(["grep", "-qw", "hypervisor", "/proc/cpuinfo"]).code == 0
     because = (
         "this is a virtual machine, and its host keeps the processor's energy counters (RAPL) to itself: measure on the host"
         if virtual
-        else f"no energy counter of the processor (RAPL) in {powercap}: `sudo modprobe intel_rapl_msr` may bring it up"
+        else f"no energy counter of the processor (RAPL) in {_POWERCAP}: `sudo modprobe intel_rapl_msr` may bring it up"
     )
     return absent(_NAME, "no_counter", because)

@@ -9,55 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from counters import RANGE_UJ, Machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.devices.link.shell import COMMAND_LIMIT_S, Completed, LocalShell, Shell
+from edgekit.devices.link.shell import COMMAND_LIMIT_S, Completed, Shell
 from edgekit.profiling import energy
-from edgekit.profiling.energy import Meter, NotMeasured, rapl
+from edgekit.profiling.energy import NotMeasured, rapl
 from edgekit.profiling.measurement import Energy
-
-_RANGE_UJ = 262_143_328_850
-
-
-class Machine(LocalShell):
-    """A folder of counters, and a clock that `sleep` moves on: the counters with it, by `watts` each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.now_s = folder, 1000.0
-        self.watts: dict[str, float] = {}
-
-    def zone(self, zone: str, name: str, *, at_uj: int = 0, watts: float = 0.0, range_uj: int = _RANGE_UJ) -> None:
-        path = self.folder / zone
-        path.mkdir()
-        for file, text in (("name", name), ("max_energy_range_uj", range_uj), ("energy_uj", at_uj)):
-            (path / file).write_text(f"{text}\n", encoding="utf-8")
-        self.watts[zone] = watts
-
-    def pass_time(self, seconds: float, factor: float = 1.0) -> None:
-        self.now_s += seconds
-        for zone, watts in self.watts.items():
-            path = self.folder / zone / "energy_uj"
-            if path.exists():
-                path.write_text(f"{(int(path.read_text()) + round(1e6 * watts * factor * seconds)) % _RANGE_UJ}\n")
-
-    def run(self, arguments: Sequence[str], *, limit_s: float = COMMAND_LIMIT_S) -> Completed:
-        if arguments[0] == "sleep":
-            self.pass_time(float(arguments[1]))
-            return Completed(0, "")
-        uptime = self.folder / "uptime"
-        uptime.write_text(f"{self.now_s:.2f} 1.00\n", encoding="utf-8")
-        return super().run([str(uptime) if argument == "/proc/uptime" else argument for argument in arguments], limit_s=limit_s)
-
-    def run_for(self, seconds: float) -> int:
-        """Runs of 20 ms at three times the idle power."""
-        self.pass_time(seconds, 3.0)
-        return round(seconds / 0.02)
-
-    def meter(self) -> Meter:
-        found = rapl.find(self, str(self.folder))
-        assert isinstance(found, Meter)
-        return found
 
 
 @pytest.fixture
@@ -87,7 +46,7 @@ def test_memorys_counter_is_added_where_every_package_has_one(machine: Machine) 
 
 
 def test_a_counter_that_wraps_in_the_middle_of_the_runs_is_followed(machine: Machine) -> None:
-    machine.zone("intel-rapl:0", "package-0", watts=10.0, at_uj=_RANGE_UJ - 60_000_000)  # 50 J idle, then 150 J
+    machine.zone("intel-rapl:0", "package-0", watts=10.0, at_uj=RANGE_UJ - 60_000_000)  # 50 J idle, then 150 J
     measured = energy.measure(machine.meter(), machine.run_for)
     assert measured.gross_j == pytest.approx(3 * 10.0 * 0.02, rel=1e-3)
     assert int((machine.folder / "intel-rapl:0/energy_uj").read_text()) < 250_000_000
@@ -148,10 +107,10 @@ def test_counters_that_are_roots_only_say_how_to_open_them(nobody: Nobody) -> No
     (nobody.folder / "intel-rapl:0/energy_uj").chmod(0o400)
     if os.geteuid() != 0:
         (nobody.folder / "intel-rapl:0/energy_uj").chmod(0o000)
-    found = rapl.find(nobody, str(nobody.folder))
+    found = energy.find(nobody)
     assert isinstance(found, Energy)
     assert found.status == "permission_denied"
-    assert f"sudo chmod a+r {nobody.folder}/intel-rapl:*/energy_uj" in (found.reason or "")
+    assert "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj" in (found.reason or "")
 
 
 def test_permission_lost_in_the_middle_of_the_runs_is_not_measured(nobody: Nobody) -> None:
@@ -228,7 +187,7 @@ def test_a_counter_that_moves_too_fast_is_refused() -> None:
         def run(self, arguments: Sequence[str], *, limit_s: float = COMMAND_LIMIT_S) -> Completed:
             return Completed(0, f"5.00 3.00\n{count}\n")
 
-    meter = rapl.Rapl(Jumping({}), [rapl.Zone("/p/z/energy_uj", _RANGE_UJ)], packages=1, with_memory=False, platform=False)
+    meter = rapl.Rapl(Jumping({}), [rapl.Zone("/p/z/energy_uj", RANGE_UJ)], packages=1, with_memory=False, platform=False)
     meter.read()
     count = 200_000_000
     with pytest.raises(NotMeasured, match="set back"):
