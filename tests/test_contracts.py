@@ -87,7 +87,8 @@ def test_a_runtime_file_opens_files_of_its_own_suffix(name: str) -> None:
 
 def test_no_two_runtimes_open_the_same_files() -> None:
     suffixes = [importlib.import_module(f"edgekit.runtimes.{name}").SUFFIX for name in _files("runtimes")]
-    assert len(set(suffixes)) == len(suffixes)
+    files = [suffix for suffix in suffixes if suffix]  # modules are told apart by the runtime's name before the colon
+    assert len(set(files)) == len(files)
 
 
 @pytest.mark.parametrize("name", data_files.names("device_profiles"))

@@ -11,7 +11,10 @@ from edgekit.commands import Json
 from edgekit.errors import Interrupted, UsageError
 
 Subjects = Annotated[
-    list[str], typer.Argument(help="Artifacts, bare model files, or models' names (PyTorch eager); measured interleaved.")
+    list[str],
+    typer.Argument(
+        help="Artifacts, model files, or models' names (eager; torch_compile:NAME, torch_aotinductor:NAME); measured in turns."
+    ),
 ]
 On = Annotated[str, typer.Option("--device", help="host, cuda, ssh:USER@HOST, android:SERIAL, iphone:UDID or replay:FILE.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads every runtime computes with.")]

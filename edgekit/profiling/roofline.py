@@ -24,9 +24,11 @@ from edgekit.profiling.measurement import Floor
 from edgekit.profiling.process import Worker
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 _READ_BYTES = 256 * 2**20
+_GPU_SIDE = 8192
+_GPU_READ_BYTES = 4 * 2**30
 _REPEATS_S = 0.4
 _LEAST_REPEATS = 20
 _CALM = 1.05
@@ -82,13 +84,25 @@ def floor(
 
 def of_machine(threads: int, cores: tuple[int, ...] | None) -> Peak:
     """This machine's peak with `threads` threads, measured once on a calm machine and then read from the cache."""
-    path = _cache_file(threads)
+    decides = (machine.os_name(), machine.cpu(), machine.cpu_flags(), machine.usable_cores(), threads)
+    return _kept(decides, threads=threads, cores=cores)
+
+
+def of_gpu(index: int, name: str) -> Peak:
+    """The peak of the GPU `name`, likewise."""
+    return _kept(("gpu", name), threads=1, cores=None, gpu=index)
+
+
+def _kept(decides: tuple[object, ...], *, threads: int, **arguments: object) -> Peak:
+    """The peak that `decides` it, from the cache or measured in a process of its own."""
+    key = hashlib.sha256(json.dumps((_METHOD, *decides)).encode()).hexdigest()[:16]
+    path = cache.folder() / "roofline" / f"{key}.json"
     try:
         return TypeAdapter(Peak).validate_json(path.read_bytes())
     except (OSError, ValidationError):
         pass  # not measured yet, or damaged: measure
     with Worker("the machine's peak", threads=threads) as worker:
-        peak = Peak(**worker.ask("peak", threads=threads, cores=cores))
+        peak = Peak(**worker.ask("peak", threads=threads, **arguments))
     if peak.calm:
         cache.keep_small(path, asdict(peak))
     return peak
@@ -114,6 +128,31 @@ def measure_peak(threads: int) -> dict[str, float | bool]:
     return {
         "macs_per_s": side**3 / multiplication_s,
         "bytes_per_s": _READ_BYTES / read_s,
+        "calm": multiplications_calm and reads_calm,
+    }
+
+
+def measure_gpu_peak(index: int) -> dict[str, float | bool]:
+    """The fields of a GPU's `Peak`, measured in this process. TF32 is allowed, as in every runtime's convolutions."""
+    import torch
+
+    device = torch.device("cuda", index)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    matrix = torch.randn(_GPU_SIDE, _GPU_SIDE, device=device)
+    product, vector = torch.empty_like(matrix), torch.ones(_GPU_READ_BYTES // 4, device=device)
+
+    def finished(run: Callable[[], object]) -> Callable[[], object]:
+        def whole() -> None:
+            run()
+            torch.cuda.synchronize(device)
+
+        return whole
+
+    multiplication_s, multiplications_calm = _fastest(finished(lambda: torch.mm(matrix, matrix, out=product)))
+    read_s, reads_calm = _fastest(finished(vector.sum))
+    return {
+        "macs_per_s": _GPU_SIDE**3 / multiplication_s,
+        "bytes_per_s": _GPU_READ_BYTES / read_s,
         "calm": multiplications_calm and reads_calm,
     }
 
@@ -146,9 +185,3 @@ def _onnxruntime_product(matrix: np.ndarray[Any, np.dtype[np.float32]], threads:
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return functools.partial(session.run, None, {"a": matrix})
-
-
-def _cache_file(threads: int) -> Path:
-    decides = (_METHOD, machine.os_name(), machine.cpu(), machine.cpu_flags(), machine.usable_cores(), threads)
-    key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
-    return cache.folder() / "roofline" / f"{key}.json"

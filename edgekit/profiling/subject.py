@@ -47,7 +47,7 @@ def describe(subject: str | Path, batch: int | None = None) -> Subject:
 
     Raises ArtifactError for a damaged artifact, and UsageError for a batch that it does not take.
     """
-    from edgekit import artifact
+    from edgekit import artifact, runtimes
 
     path, name = Path(subject), str(subject)
     if path.is_dir() and path.suffix != ".mlpackage":
@@ -64,7 +64,9 @@ def describe(subject: str | Path, batch: int | None = None) -> Subject:
         )
         return Subject(name, str(loaded.model_file), model, _shapes(name, manifest, batch), batch, path)
     if not path.exists():
-        return Subject(name, name, Model(name=name, target="eager"), batch=batch)
+        runtime, named = runtimes.of_module(name)
+        way = runtime.__name__.rpartition(".")[2]
+        return Subject(name, name, Model(name=named, target=way), batch=batch)
     if batch is not None:
         raise UsageError(
             f"{name} is measured in the batch it was made for",

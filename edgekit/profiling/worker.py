@@ -9,7 +9,6 @@ ends it; its traceback is then the end of the log that standard error is.
 from __future__ import annotations
 
 import base64
-import functools
 import gc
 import importlib
 import json
@@ -44,6 +43,7 @@ class _Host:
         shapes: list[list[int]] | None = None,
         batch: int | None = None,
         cold: bool = False,
+        gpu: int | None = None,
     ) -> dict[str, Any]:
         """Open and run once. Memory and time of the runtime's own libraries are not the model's."""
         if cores is not None:
@@ -63,6 +63,8 @@ class _Host:
             self._session.set_spinning(spinning)
         if self._threads is not None:
             self._session.set_threads(threads)
+        if gpu is not None:
+            self._session.use_gpu(gpu)
         specs = self._session.inputs
         if shapes:  # those of the example, where the file takes any batch
             specs = tuple(replace(spec, shape=tuple(sizes)) for spec, sizes in zip(specs, shapes, strict=True))
@@ -72,11 +74,11 @@ class _Host:
                 replace(spec, shape=(batch, *spec.shape[1:])) if spec.shape[:1] == (usual,) else spec for spec in specs
             )
         arrays = [_input(spec, subject) for spec in specs]
-        # `execute`, not `run`: checking the arrays each time is edgekit's cost, not the runtime's.
-        self._run = functools.partial(self._session.execute, arrays)
-        started = time.perf_counter()
+        # `prepared`, not `run`: checking the arrays each time is edgekit's cost, not the runtime's.
+        self._run, self._clock = self._session.prepared(arrays), self._session.clock()
+        started = self._clock()
         outputs = self._run()
-        first_run_s = time.perf_counter() - started
+        first_run_s = self._clock() - started
         gc.collect()
         gc.disable()
         return {
@@ -88,21 +90,21 @@ class _Host:
             "load_s": load_s,
             "load_was_cold": was_cold,
             "first_run_s": first_run_s,
-            "io_bytes": sum(array.nbytes for array in (*arrays, *outputs)),
+            "io_bytes": sum(array.nbytes for array in arrays) + sum(map(_size_bytes, outputs)),
             "macs": getattr(self._session, "macs", None),
             "weight_bytes": getattr(self._session, "weight_bytes", None),
         }
 
     def warm_up(self) -> dict[str, Any]:
         """Run until steady."""
-        result = timing.warm_up(self._run, clock=time.perf_counter)
+        result = timing.warm_up(self._run, clock=self._clock)
         return {"runs": result.runs, "seconds": result.seconds, "steady": result.steady}
 
     def block(self, duration_s: float, whole: bool = False) -> dict[str, Any]:
         """Seconds of each run of one block, to the nanosecond, and the share of the block spent waiting for a core. A `whole`
         block goes on untimed when it has its samples before `duration_s` is over."""
         before_s, started = machine.core_wait_s(), time.perf_counter()
-        latency_s = timing.block(self._run, clock=time.perf_counter, duration_s=duration_s)
+        latency_s = timing.block(self._run, clock=self._clock, duration_s=duration_s)
         if whole:
             self.run_for(max(0.0, duration_s - (time.perf_counter() - started)))
         after_s, elapsed_s = machine.core_wait_s(), time.perf_counter() - started
@@ -117,6 +119,7 @@ class _Host:
         runs, ends = 0, time.perf_counter() + duration_s
         while time.perf_counter() < ends:
             self._run()
+            self._clock()  # a GPU's runs are only asked for until its clock is read
             runs += 1
         return runs
 
@@ -128,14 +131,21 @@ class _Host:
         return {
             "run_peak_bytes": peak - before if before is not None and known else None,
             "process_peak_bytes": max(peak, self._peak_before),
-            "gpu_peak_bytes": None,
+            "gpu_peak_bytes": self._session.gpu_peak_bytes,
         }
 
-    def peak(self, threads: int, cores: list[int] | None) -> dict[str, Any]:
-        """The machine's best, measured as the subjects are: same threads, same cores."""
+    def peak(self, threads: int, cores: list[int] | None, gpu: int | None = None) -> dict[str, Any]:
+        """The machine's best, measured as the subjects are: same threads, same cores, or its GPU's."""
+        if gpu is not None:
+            return roofline.measure_gpu_peak(gpu)
         if cores is not None:
             machine.pin(cores)
         return roofline.measure_peak(threads)
+
+
+def _size_bytes(output: Any) -> int:
+    """Of an array, a tensor, or a value of ONNX Runtime's on a GPU."""
+    return int(output.nbytes if hasattr(output, "nbytes") else output.tensor_size_in_bytes())
 
 
 def _files(subject: str) -> list[Path]:
@@ -152,12 +162,9 @@ def _import_libraries(subject: str) -> None:
     elif found := runtimes.own(subject):
         runtime, _ = found
     else:
-        runtime = importlib.import_module(_EAGER)
+        runtime, _ = runtimes.of_module(subject)
     for library in runtime.LIBRARIES:
         importlib.import_module(library)
-
-
-_EAGER = "edgekit.runtimes.eager"
 
 
 def _input(spec: TensorSpec, subject: str) -> Array:

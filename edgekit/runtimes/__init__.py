@@ -12,10 +12,12 @@ A runtime file is found by its name and exports
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -138,6 +140,27 @@ class Session(ABC):
             next_step="leave --spinning and --no-spinning out",
         )
 
+    def prepared(self, arrays: Sequence[Array]) -> Callable[[], Sequence[Any]]:
+        """A run of these inputs, put where the runtime computes once and for all, whose outputs stay there: what is timed."""
+        return functools.partial(self.execute, arrays)
+
+    def use_gpu(self, index: int) -> None:
+        """Compute on that GPU. Raises Unsupported where the runtime or the machine has none."""
+        raise Unsupported(
+            f"{self.runtime} does not compute on a GPU",
+            cause="on cuda, edgekit measures PyTorch and ONNX artifacts",
+            next_step="measure it on host, or export the model for onnx",
+        )
+
+    def clock(self) -> Callable[[], float]:
+        """What `prepared` runs are timed with: seconds, once all that was asked for is done."""
+        return time.perf_counter
+
+    @property
+    def gpu_peak_bytes(self) -> int | None:
+        """Largest allocation on the GPU; None without one, and where the runtime does not tell."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - most runtimes have nothing to release
         """Release what the session holds."""
 
@@ -181,8 +204,8 @@ def own(subject: str | Path) -> tuple[ModuleType, Path] | None:
 
 
 def open(subject: str | Path) -> Session:
-    """The session of an artifact directory, of a bare model file, of a model's name (PyTorch eager), or of
-    `RUNTIME.py:MODEL` (`own`).
+    """The session of an artifact directory, of a bare model file, of a model's name (PyTorch eager), of
+    `torch_compile:MODEL` or `torch_aotinductor:MODEL`, or of `RUNTIME.py:MODEL` (`own`).
 
     Raises ArtifactError for what is missing or damaged, UnknownName for a name that is no model's, and Unsupported when
     this machine cannot execute it.
@@ -199,9 +222,18 @@ def open(subject: str | Path) -> Session:
     if found := own(subject):
         runtime, model = found
         return cast(Session, runtime.open(model, None, None))
-    from edgekit.runtimes import eager
+    runtime, name = of_module(str(subject))
+    return cast(Session, runtime.open(name))
 
-    return eager.open(str(subject))
+
+def of_module(subject: str) -> tuple[ModuleType, str]:
+    """The runtime of a model that is no file, and the model's name: `torch_compile:lsnet_t`; eager for a name alone."""
+    way, _, name = subject.partition(":")
+    if name and way in {info.name for info in pkgutil.iter_modules(__path__)}:
+        runtime = importlib.import_module(f"{__name__}.{way}")
+        if not runtime.SUFFIX:
+            return runtime, name
+    return importlib.import_module(f"{__name__}.eager"), subject
 
 
 def borders(manifest: artifact.Manifest) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgekit.runtimes import Array, Session, TensorSpec
 SUFFIX = ".onnx"
 LIBRARIES = ("onnxruntime",)
 
+_CUDA = "CUDAExecutionProvider"
 _BATCH = re.compile(r"(?:(\d+)\*)?batch")
 """How edgekit's own files write a size that follows a dynamic batch."""
 _NUMPY_NAMES = {
@@ -40,6 +41,7 @@ class OnnxRuntimeSession(Session):
         outputs: Sequence[TensorSpec] | None,
         threads: int | None = None,
         spinning: bool = True,
+        gpu: int | None = None,
     ) -> None:
         import onnxruntime
 
@@ -51,8 +53,11 @@ class OnnxRuntimeSession(Session):
             options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         options.log_severity_level = 3
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if gpu is not None:
+            providers.insert(0, (_CUDA, {"device_id": gpu}))
         try:
-            session = onnxruntime.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(model_file), options, providers=providers)
         except Exception as error:  # the binding raises its own classes, all of them derived from Exception alone
             raise ArtifactError(
                 f"ONNX Runtime cannot load {model_file}",
@@ -60,7 +65,8 @@ class OnnxRuntimeSession(Session):
                 next_step="export it again; if it was downloaded, check that the download is complete",
             ) from error
         self._session, self._model_file, self._threads, self.spinning = session, model_file, threads, spinning
-        self.runtime = f"onnxruntime {onnxruntime.__version__}"
+        self._gpu, on = gpu, "" if gpu is None else ", CUDA execution provider"
+        self.runtime = f"onnxruntime {onnxruntime.__version__}{on}"
         self.inputs = tuple(inputs or (_spec(tensor, model_file) for tensor in session.get_inputs()))
         self.outputs = tuple(outputs or (_spec(tensor, model_file) for tensor in session.get_outputs()))
         self._output_names = [spec.name for spec in self.outputs]
@@ -70,14 +76,48 @@ class OnnxRuntimeSession(Session):
         return list(self._session.run(self._output_names, feed))
 
     def set_threads(self, count: int) -> None:
-        self._rebuild(count, self.spinning)
+        self._rebuild(count, bool(self.spinning), self._gpu)
 
     def set_spinning(self, allowed: bool) -> None:
-        self._rebuild(self._threads, allowed)
+        self._rebuild(self._threads, allowed, self._gpu)
 
-    def _rebuild(self, threads: int | None, spinning: bool) -> None:
+    def use_gpu(self, index: int) -> None:
+        import onnxruntime
+
+        if _CUDA in onnxruntime.get_available_providers():
+            self._rebuild(self._threads, bool(self.spinning), index)
+            if _CUDA in self._session.get_providers():  # it falls back to the CPU without a word
+                return
+        raise Unsupported(
+            "ONNX Runtime finds no GPU here",
+            cause=f"this build has {', '.join(onnxruntime.get_available_providers())}",
+            next_step="on a machine with an NVIDIA GPU: pip install onnxruntime-gpu, in place of onnxruntime",
+        )
+
+    def prepared(self, arrays: Sequence[Array]) -> Callable[[], Sequence[Any]]:
+        if self._gpu is None:
+            return super().prepared(arrays)
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        held = [onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", self._gpu) for array in arrays]
+        for spec, value in zip(self.inputs, held, strict=True):
+            binding.bind_ortvalue_input(spec.name, value)
+        for name in self._output_names:
+            binding.bind_output(name, "cuda", self._gpu)
+
+        def run() -> Sequence[Any]:
+            self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+            outputs: list[Any] = binding.get_outputs()
+            return outputs
+
+        self._held = held  # the binding does not keep them alive
+        return run
+
+    def _rebuild(self, threads: int | None, spinning: bool, gpu: int | None = None) -> None:
         del self._session  # first, or memory would hold the model twice
-        self.__init__(self._model_file, self.inputs, self.outputs, threads, spinning)  # type: ignore[misc]  # see the class docstring
+        self.__init__(self._model_file, self.inputs, self.outputs, threads, spinning, gpu)  # type: ignore[misc]  # see the class docstring
 
 
 def size_in_batch_of_one(size: int | str) -> int | str:

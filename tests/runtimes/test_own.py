@@ -48,7 +48,7 @@ def test_it_runs_what_its_model_says(subject: str) -> None:
 
 
 def test_it_is_measured(subject: str) -> None:
-    [measured] = profiling.profile([subject], duration_s=0.1)
+    [measured] = profiling.profile([subject], settings=profiling.Settings(duration_s=0.1))
     assert measured.fingerprint.runtime == "doubling 1"
     assert measured.runs >= 5
 
@@ -56,7 +56,7 @@ def test_it_is_measured(subject: str) -> None:
 def test_one_that_chooses_its_own_threads_is_measured_and_said_to(subject: str, tmp_path: Path) -> None:
     telling = _DOUBLING.replace("(Session):", "(Session):\n    chooses_threads = True\n").replace("pass", "raise OSError")
     (tmp_path / "doubling.py").write_text(telling, encoding="utf-8")
-    [measured] = profiling.profile([subject], duration_s=0.1)
+    [measured] = profiling.profile([subject], settings=profiling.Settings(duration_s=0.1))
     assert measured.fingerprint.threads is None
     assert measured.waited_share is None
     assert any("chooses its own threads" in warning for warning in table.warnings(measured))

@@ -31,7 +31,7 @@ class Tape(ABC):
     @abstractmethod
     def exchange(self, request: dict[str, Any], perform: Callable[[], Answer]) -> Answer:
         """The device's answer to `request`, which `perform` gets from it. Both are JSON; a request holds nothing that differs
-        from one session to the next (no absolute path, no time, no random name)."""
+        from one session to the next (no absolute path, no time, no random name), and `perform` makes no exchange of its own."""
 
     def close(self) -> None:  # noqa: B027 - only a recording holds a file
         """No more exchanges."""

@@ -37,6 +37,7 @@ class WorkerTrial(Trial):
         opens: str,
         cores: tuple[int, ...] | None,
         cold: bool,
+        gpu: int | None = None,
     ) -> None:
         self._start, self._tape, self._label = start, tape, subject.label
         self._sustained = settings.mode == "sustained"
@@ -52,6 +53,7 @@ class WorkerTrial(Trial):
                 shapes=subject.shapes,
                 batch=subject.batch,
                 cold=cold,
+                **({} if gpu is None else {"gpu": gpu}),
             )
         except BaseException:
             self.close()

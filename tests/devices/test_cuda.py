@@ -1,0 +1,74 @@
+"""GPUs of this machine. Nothing here computes on one: what `nvidia-smi` prints is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import Command, assert_error
+
+from edgekit import runtimes
+from edgekit.devices import cuda
+from edgekit.devices.link.tape import Live
+from edgekit.errors import Unsupported, UsageError
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
+
+# As `nvidia-smi --query-gpu=index,name,driver_version --format=csv,noheader` prints it on a machine with two.
+_TWO = "0, NVIDIA H200, 560.35.03\n1, NVIDIA GeForce RTX 4090, 550.54.14\n"
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\ncat <<END\n{_TWO}END\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+@pytest.fixture
+def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text(
+        "#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'\nexit 9\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+def test_each_gpu_is_found_and_names_itself(two_gpus: None) -> None:
+    assert [(one.name, one.what) for one in cuda.connected()] == [
+        ("cuda:0", "NVIDIA H200, driver 560.35.03"),
+        ("cuda:1", "NVIDIA GeForce RTX 4090, driver 550.54.14"),
+    ]
+    facts = cuda.connect("cuda:1", "1", Live()).facts()
+    assert (facts.hardware, facts.gpu) == ("NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 4090, driver 550.54.14")
+    assert cuda.connect("cuda", "", Live()).facts().hardware == "NVIDIA H200"
+
+
+def test_a_gpu_that_is_not_there_is_refused(two_gpus: None) -> None:
+    with pytest.raises(Unsupported, match="no NVIDIA GPU 2") as caught:
+        cuda.connect("cuda:2", "2", Live())
+    assert caught.value.cause == "it has 0 (NVIDIA H200), 1 (NVIDIA GeForce RTX 4090)"
+    with pytest.raises(UsageError, match="cuda:first names no GPU"):
+        cuda.connect("cuda:first", "first", Live())
+
+
+def test_a_machine_without_a_gpu_says_so(no_gpu: None, edgekit: Command) -> None:
+    assert cuda.connected() == []
+    assert_error(edgekit("profile", "lsnet_t", "--device", "cuda"), 4, "no NVIDIA GPU 0", "nvidia-smi lists none", "host")
+
+
+def test_runtimes_refuse_a_gpu_they_do_not_have(tiny_artifact: Path) -> None:
+    import onnxruntime
+    import torch
+
+    if not torch.cuda.is_available():
+        with runtimes.open("lsnet_t") as session, pytest.raises(Unsupported, match="PyTorch finds no GPU") as caught:
+            session.use_gpu(0)
+        assert torch.__version__ in caught.value.cause
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with OnnxRuntimeSession(tiny_artifact / "model.onnx", None, None) as session:
+            with pytest.raises(Unsupported, match="ONNX Runtime finds no GPU") as caught:
+                session.use_gpu(0)
+            assert "onnxruntime-gpu" in caught.value.next_step
+            assert session.inputs, "it still runs on the processor"
