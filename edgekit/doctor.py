@@ -40,8 +40,8 @@ def examine() -> list[Finding]:
         _versions(),
         *(_target(name) for name in targets.names()),
         _core_ml_execution(),
-        _energy("cpu"),
-        *([_energy("gpu")] if shutil.which("nvidia-smi") else []),
+        _energy("the processor", None),
+        *([_energy("the GPU", 0)] if shutil.which("nvidia-smi") else []),
         _cache(),
     ]
 
@@ -88,8 +88,8 @@ def _core_ml_execution() -> Finding:
     return Finding("run Core ML artifacts", True, "with edgekit's reference interpreter, for parity; for timings use a Mac")
 
 
-def _energy(processor: energy.Processor) -> Finding:
-    what, found = f"energy of the {processor.upper()}", energy.find(LocalShell(), processor)
+def _energy(of: str, gpu: int | None) -> Finding:
+    what, found = f"energy of {of}", energy.find(LocalShell(), gpu)
     if isinstance(found, energy.Meter):
         return Finding(what, True, f"{found.name}: {found.scope}; {found.method}")
     return Finding(what, False, found.reason or found.status, "docs/energy.md tells what each kind of device can measure")

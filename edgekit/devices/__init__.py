@@ -133,6 +133,8 @@ class Device(ABC):
     """What every exchange with it goes through."""
     shell: Shell | None = None
     """Null where the device has none to offer (a phone of Apple's)."""
+    gpu_index: int | None = None
+    """Of the GPU that its trials compute on, as `nvidia-smi` counts; null where they compute on the processor."""
 
     def check(self, settings: Settings) -> None:  # noqa: B027 - not every device has limits
         """Raise UsageError or Unsupported, before anything runs, for what cannot be had here."""

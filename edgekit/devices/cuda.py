@@ -45,7 +45,7 @@ class CudaDevice(HostDevice):
                 cause=has,
                 next_step="give cuda:INDEX of one it has, or measure on host",
             )
-        self._gpu = found[index]
+        self._gpu, self.gpu_index = found[index], index
 
     def facts(self) -> Facts:
         host = super().facts()

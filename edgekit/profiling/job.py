@@ -131,7 +131,7 @@ class _Job:
         if self._device.shell is None:
             return Energy("no_counter", reason="nothing reads this device's energy from here")
         if self._meter is None:
-            self._meter = energy.find(self._device.shell, "cpu" if self._facts.gpu is None else "gpu")
+            self._meter = energy.find(self._device.shell, self._device.gpu_index)
         return self._meter if isinstance(self._meter, Energy) else energy.measure(self._meter, trial.run_for)
 
     def _salvage(self) -> None:

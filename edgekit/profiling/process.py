@@ -23,6 +23,8 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_GPU_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""GPUs counted as `nvidia-smi` and NVML do, rather than the fastest first."""
 _COMMAND = (sys.executable, "-P", "-m", "edgekit.profiling.worker")
 _SILENCE_LIMIT_S = 600.0
 _LOG_LINES = 8
@@ -39,7 +41,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+            env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | _GPU_ORDER,
         )
 
     def __enter__(self) -> Worker:

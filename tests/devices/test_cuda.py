@@ -40,7 +40,9 @@ def test_each_gpu_is_found_and_names_itself(two_gpus: None) -> None:
         ("cuda:0", "NVIDIA H200, driver 560.35.03"),
         ("cuda:1", "NVIDIA GeForce RTX 4090, driver 550.54.14"),
     ]
-    facts = cuda.connect("cuda:1", "1", Live()).facts()
+    second = cuda.connect("cuda:1", "1", Live())
+    facts = second.facts()
+    assert second.gpu_index == 1, "its energy is read off the GPU that computes"
     assert (facts.hardware, facts.gpu) == ("NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 4090, driver 550.54.14")
     assert cuda.connect("cuda", "", Live()).facts().hardware == "NVIDIA H200"
 

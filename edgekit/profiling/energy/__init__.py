@@ -1,7 +1,7 @@
 """Joules a run, by whichever meter a device has. A meter is one file here, found by its name.
 
 A meter file exports `find(shell) -> Meter | Energy | None`: the meter; or the reason why a device of its kind has none that
-can be used; or None where the device is of another kind.
+can be used; or None where the device is of another kind. A GPU's takes the GPU's index too, and always answers.
 
 Measured are the idle device, the runs, and the idle device again, each for a window that the counter can resolve. All is read
 through the device's shell and with the device's own time: neither a slow link nor a replayed recording moves a figure.
@@ -21,14 +21,10 @@ from typing import Final, Literal
 from edgekit.devices.link.shell import COMMAND_LIMIT_S, Shell
 from edgekit.profiling.measurement import Energy
 
-Processor = Literal["cpu", "gpu"]
 Absence = Literal["no_counter", "permission_denied", "counter_static", "window_too_short", "charging"]
 
-ORDER: Final[dict[Processor, tuple[str, ...]]] = {
-    # What covers least beside the processor comes first. A GPU's counter says nothing of runs on the processor.
-    "cpu": ("rapl", "apple_silicon", "android_rails", "fuel_gauge"),
-    "gpu": ("nvml",),
-}
+ORDER: Final = ("rapl", "apple_silicon", "android_rails", "fuel_gauge")
+"""What covers least beside the processor comes first."""
 _UPDATES = 20
 _LEAST_WINDOW_S = 2.0
 _USUAL_WINDOW_S = 5.0
@@ -112,10 +108,15 @@ def names() -> list[str]:
     return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
 
 
-def find(shell: Shell, processor: Processor = "cpu") -> Meter | Energy:
-    """The first usable meter of `processor`; else why there is none, with what to do about it."""
+def find(shell: Shell, gpu: int | None = None) -> Meter | Energy:
+    """The first usable meter; else why there is none, with what to do about it. `gpu` is the index, as `nvidia-smi` counts, of
+    the GPU that runs are made on: then only its own counter says something of them."""
+    if gpu is not None:
+        from edgekit.profiling.energy import nvml
+
+        return nvml.find(shell, gpu)
     absent: list[Energy] = []
-    for name in ORDER[processor]:
+    for name in ORDER:
         found: Meter | Energy | None = importlib.import_module(f"{__name__}.{name}").find(shell)
         if isinstance(found, Meter):
             return found

@@ -13,6 +13,7 @@ class ProgramMeter(Meter):
     """`program` prints one JSON object: `joules`, `at_s` and what else it tells, or `error` and what it is of."""
 
     program: str
+    arguments: tuple[str, ...] = ()
 
     def read(self) -> Reading:
         answer = self.ask()
@@ -20,7 +21,7 @@ class ProgramMeter(Meter):
 
     def ask(self) -> dict[str, Any]:
         """What the program prints. Raises NotMeasured where it says `error`."""
-        done = run(self.shell, self.program)
+        done = _run(self.shell, self.program, self.arguments)
         if "error" in done:
             raise self.lost(str(done["error"]))
         return done
@@ -30,9 +31,9 @@ class ProgramMeter(Meter):
         return NotMeasured("no_counter", f"{self.name} gives no energy: {error}")
 
 
-def run(shell: Shell, program: str) -> dict[str, Any]:
+def _run(shell: Shell, program: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     """What `program` prints there, or {"error": how it ended}."""
-    done = shell.run(["python", "-c", program])
+    done = shell.run(["python", "-c", program, *arguments])
     try:
         answer = json.loads(done.stdout)
     except json.JSONDecodeError:

@@ -8,14 +8,12 @@ from edgekit.profiling.energy._program import ProgramMeter
 from edgekit.profiling.measurement import Energy
 
 _NAME = "nvml"
-# The GPU that a process sees first, which is the one that runtimes take.
 _PROGRAM = """
-import json, os, time
+import json, sys, time
 try:
     import pynvml
     pynvml.nvmlInit()
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
-    gpu = pynvml.nvmlDeviceGetHandleByIndex(int(seen)) if seen.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(seen)
+    gpu = pynvml.nvmlDeviceGetHandleByIndex(int(sys.argv[1]))
     joules = pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000
     print(json.dumps({"joules": joules, "at_s": time.monotonic(), "gpu": str(pynvml.nvmlDeviceGetName(gpu))}))
 except Exception as error:
@@ -23,9 +21,9 @@ except Exception as error:
 """
 
 
-def find(shell: Shell) -> Meter | Energy:
-    """The first GPU that processes of this user see."""
-    meter = Nvml(shell)
+def find(shell: Shell, gpu: int) -> Meter | Energy:
+    """The GPU of that index, as `nvidia-smi` counts them."""
+    meter = Nvml(shell, gpu)
     try:
         answer = meter.ask()
     except NotMeasured as absence:
@@ -42,6 +40,10 @@ class Nvml(ProgramMeter):
     method = "total energy counter, through NVML; read before and after"
     update_interval_s = 0.1
     program = _PROGRAM
+
+    def __init__(self, shell: Shell, gpu: int) -> None:
+        super().__init__(shell)
+        self.arguments = (str(gpu),)
 
     def lost(self, error: str) -> NotMeasured:
         if error.startswith("ModuleNotFoundError"):
