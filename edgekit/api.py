@@ -135,7 +135,7 @@ def profile(
 ) -> list[Measurement]:
     """Latency, load and memory of artifacts, model files and models (PyTorch eager), measured interleaved on `device`.
 
-    `settings` are the fields of `edgekit.profiling.Settings` (threads, duration_s, mode, cores, spinning, batch, energy,
+    `settings` are the fields of `edgekit.profiling.Settings` (threads, duration_s, mode, cores, spinning, batches, energy,
     operators); `record` is a file for `replay:FILE`. Raises UsageError for a request that cannot be, Unsupported for a device
     out of reach, and Interrupted, whose `partial` holds what was measured, for whatever ends the job once there are samples.
     """

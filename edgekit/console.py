@@ -177,7 +177,7 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     note(f"{first.hardware or first.cpu or first.os}; {threads}; inputs: {measurements[0].conditions.inputs}")
     for measurement in measurements:
         for warning in table.warnings(measurement):
-            note(f"{measurement.subject}: {warning}")
+            note(f"{table.subject(measurement)}: {warning}")
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:

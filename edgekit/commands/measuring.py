@@ -27,7 +27,7 @@ Duration = Annotated[
     float | None,
     typer.Option("--duration", help="Seconds of timed runs of each subject.", show_default="4; 60 when sustained"),
 ]
-Batch = Annotated[int | None, typer.Option(help="Run in batches of this many.", show_default="as exported")]
+Batch = Annotated[list[int] | None, typer.Option(help="Run in batches of this many; repeatable.", show_default="as exported")]
 Record = Annotated[Path | None, typer.Option(help="Record the session here, for --device replay:FILE.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write the measurements, as JSON, here.")]
 
@@ -64,7 +64,7 @@ def profile(
         spinning=spinning,
         duration_s=duration,
         mode="sustained" if sustained else "burst",
-        batch=batch,
+        batches=tuple(batch or ()),
         energy=energy,
     )
     if json:
@@ -101,7 +101,7 @@ def compare(
         cores=_cores(cores),
         spinning=spinning,
         duration_s=duration,
-        batch=batch,
+        batches=tuple(batch or ()),
     )
     found = [comparison.compare(other, measurements[0]) for other in measurements[1:]]
     if json:

@@ -44,7 +44,7 @@ def profile(
     if not subjects:
         raise UsageError("nothing to measure", next_step="name an artifact, a model file or a model")
     settings = settings or Settings()
-    described = [describe(subject, settings.batch) for subject in subjects]
+    described = [describe(subject, batch) for subject in subjects for batch in settings.batches or (None,)]
     tape: Tape = Live() if record is None else Recording(record, {"device": device})
     try:
         with devices.connect(device, tape) as reached:

@@ -223,7 +223,7 @@ def _measurement(
         conditions=Conditions(
             inputs=opened.inputs,
             input_shapes=opened.input_shapes,
-            batch=settings.batch,
+            batch=subject.batch,
             mode=settings.mode,
             spinning=opened.spinning,
             before=watch.before,

@@ -27,8 +27,8 @@ class Settings:
     """To pin to; None for the fastest core when there is one thread, and any otherwise."""
     spinning: bool | None = None
     """Whether the runtime's threads spin while they wait; None for the runtime's usual way."""
-    batch: int | None = None
-    """Of subjects with a dynamic batch; None for that of their example."""
+    batches: tuple[int, ...] = ()
+    """Each subject is measured in batches of each of these sizes; as in its example where there are none."""
     energy: bool = False
     operators: bool = False
 
@@ -37,8 +37,8 @@ class Settings:
             raise UsageError(f"cannot measure for {self.duration_s} s", next_step="give a positive number of seconds")
         if self.threads < 1:
             raise UsageError(f"cannot measure with {self.threads} threads", next_step="give 1 thread or more")
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"cannot measure a batch of {self.batch}", next_step="give a batch of 1 or more")
+        if any(batch < 1 for batch in self.batches):
+            raise UsageError(f"cannot measure a batch of {min(self.batches)}", next_step="give a batch of 1 or more")
         if self.cores is not None and len(set(self.cores)) < self.threads:
             raise UsageError(
                 f"cannot measure with {self.threads} threads on {len(set(self.cores))} cores",

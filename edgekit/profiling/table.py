@@ -21,7 +21,7 @@ def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
     with_energy = any(measurement.energy.status != "not_requested" for measurement in measurements)
     return [
         {
-            "subject": _subject(measurement),
+            "subject": subject(measurement),
             "runtime": measurement.fingerprint.runtime,
             "p50 ms [95 %]": milliseconds(measurement.p50_s),
             "p90 ms": _digits(measurement.p90_s.value * 1e3),
@@ -42,7 +42,7 @@ def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
     ]
 
 
-def _subject(measurement: Measurement) -> str:
+def subject(measurement: Measurement) -> str:
     """Its name, and how it was run where that was asked for; what was not measured here and now says so."""
     batch = measurement.conditions.batch
     said = [

@@ -65,14 +65,7 @@ class _Host:
             self._session.set_threads(threads)
         if gpu is not None:
             self._session.use_gpu(gpu)
-        specs = self._session.inputs
-        if shapes:  # those of the example, where the file takes any batch
-            specs = tuple(replace(spec, shape=tuple(sizes)) for spec, sizes in zip(specs, shapes, strict=True))
-        elif batch:  # a module takes any: the first axis of every input that is as long there as the first input
-            usual = specs[0].shape[0]
-            specs = tuple(
-                replace(spec, shape=(batch, *spec.shape[1:])) if spec.shape[:1] == (usual,) else spec for spec in specs
-            )
+        specs = _specs(self._session.inputs, shapes, batch)
         arrays = [_input(spec, subject) for spec in specs]
         # `prepared`, not `run`: checking the arrays each time is edgekit's cost, not the runtime's.
         self._run, self._clock = self._session.prepared(arrays), self._session.clock()
@@ -91,7 +84,7 @@ class _Host:
             "load_was_cold": was_cold,
             "first_run_s": first_run_s,
             "io_bytes": sum(array.nbytes for array in arrays) + sum(map(_size_bytes, outputs)),
-            "macs": getattr(self._session, "macs", None),
+            "macs": _macs(self._session, batch),
             "weight_bytes": getattr(self._session, "weight_bytes", None),
         }
 
@@ -141,6 +134,23 @@ class _Host:
         if cores is not None:
             machine.pin(cores)
         return roofline.measure_peak(threads)
+
+
+def _specs(specs: tuple[TensorSpec, ...], shapes: list[list[int]] | None, batch: int | None) -> tuple[TensorSpec, ...]:
+    """The inputs to run with: of `shapes`, those of an artifact's example, as its file may take any batch; else as the session
+    has them, or in batches of `batch` along the first axis of every input that is as long there as the first input."""
+    if shapes:
+        return tuple(replace(spec, shape=tuple(sizes)) for spec, sizes in zip(specs, shapes, strict=True))
+    if batch is None:
+        return specs
+    usual = specs[0].shape[:1]
+    return tuple(replace(spec, shape=(batch, *spec.shape[1:])) if spec.shape[:1] == usual else spec for spec in specs)
+
+
+def _macs(session: Session, batch: int | None) -> int | None:
+    """Multiply-adds of one run, for a session that can count them; they grow with the batch."""
+    macs: int | None = getattr(session, "macs", None)
+    return macs if macs is None or batch is None else macs * batch // session.inputs[0].shape[0]
 
 
 def _size_bytes(output: Any) -> int:

@@ -204,7 +204,7 @@ def test_whole_processes_are_kept_when_a_later_one_does_not_start(device: _Diary
         ({"duration_s": 0}, "cannot measure for 0 s"),
         ({"duration_s": float("inf")}, "cannot measure for inf s"),
         ({"threads": 0}, "cannot measure with 0 threads"),
-        ({"batch": 0}, "cannot measure a batch of 0"),
+        ({"batches": (4, 0)}, "cannot measure a batch of 0"),
         ({"threads": 2, "cores": (3, 3)}, "cannot measure with 2 threads on 1 cores"),
     ],
 )
