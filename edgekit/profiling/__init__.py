@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import edgekit
 from edgekit import devices
 from edgekit.devices.link.tape import Live, Recording, Tape
 from edgekit.errors import UsageError
@@ -45,7 +46,7 @@ def profile(
         raise UsageError("nothing to measure", next_step="name an artifact, a model file or a model")
     settings = settings or Settings()
     described = [describe(subject, batch) for subject in subjects for batch in settings.batches or (None,)]
-    tape: Tape = Live() if record is None else Recording(record, {"device": device})
+    tape: Tape = Live() if record is None else Recording(record, {"device": device, "edgekit": edgekit.__version__})
     try:
         with devices.connect(device, tape) as reached:
             return job.measure(reached, described, settings, progress=progress)

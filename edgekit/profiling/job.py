@@ -21,7 +21,7 @@ from edgekit.devices import Block, Device, Facts, Opened, Trial
 from edgekit.devices.link.state import Watch
 from edgekit.errors import EdgekitError, Interrupted
 from edgekit.profiling import energy, roofline, static
-from edgekit.profiling.measurement import Conditions, Energy, Fingerprint, Measurement, Memory, Process
+from edgekit.profiling.measurement import Conditions, Energy, Fingerprint, Measurement, Memory, Model, Process
 from edgekit.profiling.plan import Plan
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
@@ -148,9 +148,58 @@ class _Job:
         for taken in self._taken:
             if taken.opened is None or not taken.processes:
                 continue
-            yield _measurement(
-                self._device, self._facts, self._settings, self._watch, taken, taken.opened, peak, job, started_at, interrupted
-            )
+            yield self._measurement(taken, taken.opened, peak, job=job, started_at=started_at, interrupted=interrupted)
+
+    def _measurement(
+        self,
+        taken: _Taken,
+        opened: Opened,
+        peak: roofline.Peak | None,
+        *,
+        job: str,
+        started_at: str,
+        interrupted: str | None,
+    ) -> Measurement:
+        model = _model(taken.subject, opened)
+        energy_taken = taken.energy
+        if self._settings.energy and energy_taken is None:
+            energy_taken = Energy("window_too_short", reason="the job ended before its window")
+        latency_s = statistics.median(itertools.chain.from_iterable(process.latency_s for process in taken.processes))
+        source = self._device.tape.source
+        return summarize(
+            taken.subject.name,
+            model,
+            taken.processes,
+            job=job,
+            started_at=started_at,
+            provenance="replayed" if source else "measured",
+            source=source,
+            conditions=self._conditions(taken.subject, opened),
+            fingerprint=_fingerprint(self._device.name, self._facts, opened),
+            floor=roofline.floor(
+                macs=model.macs,
+                model_bytes=model.size_bytes,
+                io_bytes=opened.io_bytes,
+                precision=model.precision,
+                latency_s=latency_s,
+                peak=peak,
+            ),
+            energy=energy_taken,
+            parity=opened.parity,
+            interrupted=interrupted,
+        )
+
+    def _conditions(self, subject: Subject, opened: Opened) -> Conditions:
+        return Conditions(
+            inputs=opened.inputs,
+            input_shapes=opened.input_shapes,
+            batch=subject.batch,
+            mode=self._settings.mode,
+            spinning=opened.spinning,
+            before=self._watch.before,
+            after=self._watch.after,
+            mean_clock_hz=self._watch.mean_clock_hz,
+        )
 
     def _peak(self) -> roofline.Peak | None:
         counted = any((taken.opened and taken.opened.macs) or taken.subject.model.macs for taken in self._taken)
@@ -180,77 +229,32 @@ def measure(device: Device, subjects: Sequence[Subject], settings: Settings, *, 
 def _started(device: Device, subjects: Sequence[Subject], settings: Settings) -> str:
     """When the job started; a replayed one when it was recorded, and its request must be the same."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    request = {
-        "job": dataclasses.asdict(settings),
-        "subjects": [subject.label for subject in subjects],
-        "edgekit": edgekit.__version__,
-    }
+    request = {"job": dataclasses.asdict(settings), "subjects": [subject.label for subject in subjects]}
     started_at: str = device.tape.exchange(request, lambda: now)
     return started_at
 
 
-def _measurement(
-    device: Device,
-    facts: Facts,
-    settings: Settings,
-    watch: Watch,
-    taken: _Taken,
-    opened: Opened,
-    peak: roofline.Peak | None,
-    job: str,
-    started_at: str,
-    interrupted: str | None,
-) -> Measurement:
-    subject = taken.subject
+def _model(subject: Subject, opened: Opened) -> Model:
+    """What its file tells, and what only its session knew."""
     model = static.completed(subject.model, subject.model_file)
-    model = dataclasses.replace(
+    return dataclasses.replace(
         model,
         macs=opened.macs if model.macs is None else model.macs,
         size_bytes=opened.weight_bytes if model.size_bytes is None else model.size_bytes,
         weight_bytes=opened.weight_bytes if model.weight_bytes is None else model.weight_bytes,
     )
-    if settings.energy and taken.energy is None:
-        taken.energy = Energy("window_too_short", reason="the job ended before its window")
-    latency_s = statistics.median(itertools.chain.from_iterable(process.latency_s for process in taken.processes))
-    return summarize(
-        subject.name,
-        model,
-        taken.processes,
-        job=job,
-        started_at=started_at,
-        provenance="replayed" if device.tape.source else "measured",
-        source=device.tape.source,
-        conditions=Conditions(
-            inputs=opened.inputs,
-            input_shapes=opened.input_shapes,
-            batch=subject.batch,
-            mode=settings.mode,
-            spinning=opened.spinning,
-            before=watch.before,
-            after=watch.after,
-            mean_clock_hz=watch.mean_clock_hz,
-        ),
-        fingerprint=Fingerprint(
-            device=device.name,
-            hardware=facts.hardware,
-            os=facts.os,
-            cpu=facts.cpu,
-            cpu_flags=facts.cpu_flags,
-            cores=facts.cores,
-            gpu=facts.gpu,
-            threads=opened.threads,
-            runtime=opened.runtime,
-            edgekit=edgekit.__version__,
-        ),
-        floor=roofline.floor(
-            macs=model.macs,
-            model_bytes=model.size_bytes,
-            io_bytes=opened.io_bytes,
-            precision=model.precision,
-            latency_s=latency_s,
-            peak=peak,
-        ),
-        energy=taken.energy,
-        parity=opened.parity,
-        interrupted=interrupted,
+
+
+def _fingerprint(device: str, facts: Facts, opened: Opened) -> Fingerprint:
+    return Fingerprint(
+        device=device,
+        hardware=facts.hardware,
+        os=facts.os,
+        cpu=facts.cpu,
+        cpu_flags=facts.cpu_flags,
+        cores=facts.cores,
+        gpu=facts.gpu,
+        threads=opened.threads,
+        runtime=opened.runtime,
+        edgekit=edgekit.__version__,
     )
