@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgekit
-from edgekit import data_files, models, passes, profiles, recipe, runtimes, targets
+from edgekit import claims, data_files, models, passes, profiles, recipe, runtimes, targets
 from edgekit.models import Variant
 from edgekit.profiles import RuntimeProfile
 from edgekit.runtimes import Session
@@ -97,6 +97,19 @@ def test_a_device_profile_loads_and_names_targets_that_exist(name: str) -> None:
     assert device.name == name
     assert device.runtimes
     assert set(device.runtimes) <= set(targets.names())
+
+
+def test_every_claim_on_record_has_its_source_and_a_positive_figure() -> None:
+    papers = claims.papers()
+    assert len(papers) == len(data_files.names("claims")) > 0
+    for paper in papers:
+        assert paper.title
+        assert paper.reference
+        assert paper.claims
+        for claim in paper.claims:
+            assert claim.value > 0
+            assert claim.table
+            assert models.family_of(claim.model) is None or models.find(claim.model).name == claim.model
 
 
 @pytest.mark.parametrize("name", data_files.names("recipes"))
