@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from edgekit.bisection import Bisection
     from edgekit.devices import Connected
     from edgekit.doctor import Finding
-    from edgekit.inspection import Report
+    from edgekit.inspection import Report as Inspection
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
     from edgekit.profiles import DeviceProfile
     from edgekit.profiling import Measurement
     from edgekit.profiling.comparison import Comparison
+    from edgekit.report import Report
 
 _WIDE = 200
 
@@ -185,6 +186,13 @@ def show_comparisons(comparisons: Sequence[Comparison]) -> None:
         note(f"{one.subject} against {one.reference}: {one.verdict}")
 
 
+def show_report(written: Report) -> None:
+    """The summary, and where all of it is."""
+    for sentence in written.sections[0].sentences:
+        note(sentence)
+    note(f"{written.html}, and as Markdown {written.markdown}")
+
+
 def show_passes(made: Artifact, ablations: Sequence[Ablation]) -> None:
     """What each pass did, what it is worth where that was measured, and each reason for a refusal with its count."""
     worth = {ablation.without: ablation for ablation in ablations}
@@ -217,7 +225,7 @@ def _worth(ablation: Ablation | None) -> tuple[str, str]:
     return f"{ratio.value:.3f}{interval}", str(ablation.operators)
 
 
-def show_inspection(report: Report) -> None:
+def show_inspection(report: Inspection) -> None:
     """What the artifact consists of, and what the linter says."""
     from edgekit.inspection import table
 

@@ -55,7 +55,17 @@ def subject(measurement: Measurement) -> str:
 
 
 def warnings(measurement: Measurement) -> list[str]:
-    """What should make a reader doubt the figures, each with what to do about it."""
+    """What a reader should know of the figures, each with what to do about it: the doubts, and why there is no energy."""
+    energy = measurement.energy
+    if energy.status not in ("not_requested", "measured"):
+        return [*doubts(measurement), f"no energy ({energy.status}): {energy.reason}"]
+    if energy.status == "measured" and energy.reason:
+        return [*doubts(measurement), f"energy: {energy.reason}"]
+    return doubts(measurement)
+
+
+def doubts(measurement: Measurement) -> list[str]:
+    """What should make a reader doubt the latencies, each with what to do about it."""
     found = []
     if measurement.interrupted:
         found.append(f"interrupted: {measurement.interrupted}; these are the samples taken until then")
@@ -92,12 +102,7 @@ def warnings(measurement: Measurement) -> list[str]:
             "faster than its floor: the peak was measured too low (a busy machine), or the model runs from the "
             "processor's cache"
         )
-    found.extend(_of_conditions(measurement, doubted=bool(found)))
-    if measurement.energy.status not in ("not_requested", "measured"):
-        found.append(f"no energy ({measurement.energy.status}): {measurement.energy.reason}")
-    elif measurement.energy.status == "measured" and measurement.energy.reason:
-        found.append(f"energy: {measurement.energy.reason}")
-    return found
+    return [*found, *_of_conditions(measurement, doubted=bool(found))]
 
 
 def _of_conditions(measurement: Measurement, *, doubted: bool) -> list[str]:
