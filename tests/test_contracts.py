@@ -12,6 +12,7 @@ import edgekit
 from edgekit import claims, data_files, models, passes, profiles, recipe, runtimes, targets
 from edgekit.models import Variant
 from edgekit.profiles import RuntimeProfile
+from edgekit.profiling import energy
 from edgekit.runtimes import Session
 
 _PACKAGE = Path(edgekit.__file__).parent
@@ -89,6 +90,16 @@ def test_no_two_runtimes_open_the_same_files() -> None:
     suffixes = [importlib.import_module(f"edgekit.runtimes.{name}").SUFFIX for name in _files("runtimes")]
     files = [suffix for suffix in suffixes if suffix]  # modules are told apart by the runtime's name before the colon
     assert len(set(files)) == len(files)
+
+
+@pytest.mark.parametrize("name", energy.names())
+def test_a_meter_file_finds_a_meter_that_says_what_it_covers(name: str) -> None:
+    module = importlib.import_module(f"edgekit.profiling.energy.{name}")
+    assert _parameters(module.find) == ["shell", "gpu"] if name == "nvml" else ["shell"]
+    [meter] = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if getattr(kind, "name", None) == name]
+    assert issubclass(meter, energy.Meter)
+    assert not inspect.isabstract(meter)
+    assert meter.update_interval_s > 0
 
 
 @pytest.mark.parametrize("name", data_files.names("device_profiles"))

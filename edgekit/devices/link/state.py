@@ -60,9 +60,10 @@ def read(shell: Shell, system: str = _SYSTEM) -> DeviceState:
     load = files.get("/proc/loadavg") or (found[1] if (found := re.search(r"^\{ ([\d.]+) ", text, re.MULTILINE)) else None)
     status = re.search(r"^Thermal Status: (\d+)", text, re.MULTILINE)
     clocks = _by_core(files, "cpufreq/scaling_cur_freq")
+    known = bool(clocks) and all(khz.isdigit() for khz in clocks.values())  # some kernels say <unknown>
     return DeviceState(
         governors=tuple(sorted(set(_by_core(files, "cpufreq/scaling_governor").values()))) or None,
-        clock_hz=tuple(1000.0 * int(clocks[core]) for core in sorted(clocks)) or None,
+        clock_hz=tuple(1000.0 * int(clocks[core]) for core in sorted(clocks)) if known else None,
         temperature_c=_hal_temperatures(text) or _zones(files) or None,
         thermal_status=int(status[1]) if status else None,
         load_1min=float(load.split()[0]) if load else None,

@@ -61,8 +61,9 @@ class AndroidRails(Meter):
     def ask(self) -> tuple[float, dict[str, float]]:
         """The phone's clock, and joules by rail. Raises NotMeasured where the phone prints no such table."""
         done = self.shell.run(["sh", "-c", _READ])
-        _, found, table = done.stdout.partition(_TABLE)
-        if not found:
+        uptime, found, table = done.stdout.partition(_TABLE)
+        at_s = re.match(r"\d+\.\d+", uptime)
+        if not found or not at_s:
             raise NotMeasured("no_counter", "this phone has no power rails to read (Pixel 6 and newer have)")
         table = table.partition("End of " + _TABLE)[0]
         rails = {
@@ -70,4 +71,4 @@ class AndroidRails(Meter):
             for row in _ROW.finditer(table)
             if _COMPUTES.search(f"{row['rail']} {row['part']}")
         }
-        return float(done.stdout.split()[0]), rails
+        return float(at_s[0]), rails

@@ -104,7 +104,7 @@ class FuelGauge(Meter):
     def samples(self, script: str) -> list[Sample]:
         """What `script` prints of the gauge. Raises NotMeasured where a charger fed the device."""
         done = self.shell.run(["sh", "-c", script])
-        samples = [_sample(text) for text in done.stdout.split("uptime=")[1:]]
+        samples = [_sample(text) for text in done.stdout.split("uptime=") if text[:1].isdigit()]
         if not samples:
             raise NotMeasured("no_counter", "the battery's fuel gauge cannot be read any more")
         if any(sample.charging for sample in samples):

@@ -69,6 +69,12 @@ def test_a_laptops_battery_is_read_and_its_mouses_is_not(tmp_path: Path) -> None
     assert (read.charging, read.battery_percent) == (True, 81.0)
 
 
+def test_a_clock_that_the_kernel_does_not_know_is_none(tmp_path: Path) -> None:
+    system = _files(tmp_path, {_cpu(0, "scaling_cur_freq"): "<unknown>", _cpu(0, "scaling_governor"): "performance"})
+    read = state.read(LocalShell(), system)
+    assert (read.clock_hz, read.governors) == (None, ("performance",))
+
+
 def test_a_machine_that_tells_nothing_gives_nothing(tmp_path: Path) -> None:
     read = state.read(LocalShell(), str(tmp_path))
     assert (read.governors, read.clock_hz, read.temperature_c, read.charging) == (None, None, None, None)
