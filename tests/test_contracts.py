@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgekit
-from edgekit import claims, data_files, models, passes, profiles, recipe, runtimes, targets
+from edgekit import claims, data_files, devices, models, passes, profiles, recipe, runtimes, targets
 from edgekit.models import Variant
 from edgekit.profiles import RuntimeProfile
 from edgekit.profiling import energy
@@ -90,6 +90,13 @@ def test_no_two_runtimes_open_the_same_files() -> None:
     suffixes = [importlib.import_module(f"edgekit.runtimes.{name}").SUFFIX for name in _files("runtimes")]
     files = [suffix for suffix in suffixes if suffix]  # modules are told apart by the runtime's name before the colon
     assert len(set(files)) == len(files)
+
+
+@pytest.mark.parametrize("name", devices.transports())
+def test_a_transport_file_connects_and_tells_what_is_connected(name: str) -> None:
+    module = devices.transport(name)
+    assert _parameters(module.connect) == ["name", "address", "tape"]
+    assert all(isinstance(found, devices.Connected) and found.name.startswith(name) for found in module.connected())
 
 
 @pytest.mark.parametrize("name", energy.names())
