@@ -114,7 +114,7 @@ def ingest(path: Path, artifact: Path | None = None) -> Ingested:
     """
     owner = None if artifact is None else _owner(artifact)
     tests = _tests(path)
-    loads = dict(_loads(path, tests))
+    loads = _loads(path, tests)
     written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
     found = []
     for test in tests:
@@ -199,14 +199,16 @@ def _setting(run: _Run) -> Setting:
     return run.device.device_id or run.device.device_name, run.test_plan_configuration.configuration_name
 
 
-def _loads(path: Path, tests: list[_Test]) -> Iterator[tuple[Setting, float]]:
+def _loads(path: Path, tests: list[_Test]) -> dict[Setting, float]:
     """The median load time of each device and configuration."""
+    loads: dict[Setting, list[float]] = {}
     for test in tests:
         for place, run in enumerate(test.test_runs, 1):
             clock = run.one(_CLOCK)
             if test.is_load and clock is not None:
                 where = f"{path}, {test.test_identifier}, run {place}"
-                yield _setting(run), statistics.median(_positive(where, clock, _SECONDS))
+                loads.setdefault(_setting(run), []).extend(_positive(where, clock, _SECONDS))
+    return {setting: statistics.median(samples) for setting, samples in loads.items()}
 
 
 def _process(where: str, test: _Test, run: _Run, load_s: float | None) -> Process:

@@ -58,6 +58,15 @@ def test_loads_are_those_of_the_same_configuration() -> None:
         assert measurement.cold_load_s is None
 
 
+def test_loads_of_several_runs_are_taken_together(tmp_path: Path) -> None:
+    document = json.loads(FOUR.read_text(encoding="utf-8"))
+    repeated = copy.deepcopy(document[0]["testRuns"][0])
+    repeated["metrics"][0]["measurements"] = [1.0] * 9
+    document[0]["testRuns"].append(repeated)
+    (tmp_path / "repeated.json").write_text(json.dumps(document), encoding="utf-8")
+    assert ingest(tmp_path / "repeated.json").measurements[0].warm_load_s == pytest.approx(1.0)
+
+
 def test_predictions_in_a_row_are_divided_by_their_number() -> None:
     in_a_row = ingest(FOUR).measurements[4]
     assert in_a_row.processes[0].latency_s == tuple(sample / 20 for sample in _samples(2, 0))

@@ -11,7 +11,7 @@ import pytest
 from commands import Command, assert_error
 from handmade import INPUTS, OUTPUTS, Build
 
-from edgekit import artifact, xcode
+from edgekit import api, artifact, metrics, xcode
 from edgekit.errors import ArtifactError, OutputError, UsageError
 from edgekit.runtimes import Array
 
@@ -121,6 +121,43 @@ def test_json_holds_the_commands(made: Build, tmp_path: Path, edgekit: Command) 
     done = edgekit("xcode", made(), "--output", tmp_path / "project", "--json")
     assert done.json["directory"] == str(tmp_path / "project")
     assert len(done.json["commands"]) == 5
+
+
+MODULE = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.conv = nn.Embedding(10, 8), nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, image, ids, mask):
+        maps = self.conv(image)
+        scores = (maps.mean((2, 3)) + self.embedding(ids).sum(1)) * mask.float().sum()
+        return {"feature maps": maps, "scores": scores, "best": scores.argmax()}
+
+
+def build():
+    torch.manual_seed(0)
+    return Net(), {"image": torch.randn(1, 3, 16, 16), "ids": torch.tensor([[1, 2, 3]]), "mask": torch.tensor([[True, False]])}
+"""
+
+
+@pytest.mark.slow
+def test_what_the_phone_is_given_is_what_the_artifact_takes_and_gives(tmp_path: Path) -> None:
+    (tmp_path / "größe.py").write_text(MODULE, encoding="utf-8")
+    made = api.export(f"{tmp_path / 'größe.py'}:build", "coreml", output=tmp_path / "art e facts")
+    project = xcode.write(made.directory, tmp_path / "project").directory
+    by_core_ml = {tensor.name: tensor for tensor in (*made.manifest.inputs, *made.manifest.outputs)}
+    with api.open(made.directory) as session:
+        for sample in range(4):
+            inputs, expected = _read(project, "inputs", sample), _read(project, "outputs", sample)
+            found = session.run({name: array.astype(by_core_ml[name].dtype) for name, array in inputs.items()})
+            assert set(found) == set(expected)
+            for name, array in found.items():
+                assert metrics.sqnr_db(expected[name], np.atleast_1d(array)) >= 30
 
 
 def test_what_is_no_artifact_is_said_so(tmp_path: Path, edgekit: Command) -> None:
