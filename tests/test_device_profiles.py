@@ -60,7 +60,7 @@ def test_host_is_the_profile_of_this_machine_s_architecture(
     for target in targets.names():
         profiles.for_target(profiles.load(targets.find(target).DEVICE), target)
 
-    console.show_devices([profiles.load(name) for name in profiles.names()])
+    console.show_devices([profiles.load(name) for name in profiles.names()], [])
     listed = capsys.readouterr().out
     assert listed.count(f"host ({stem}.yaml)") == 1
     assert other in listed
