@@ -99,7 +99,7 @@ def _weight(tensor: onnx.TensorProto, name: str, model_file: Path) -> Weight:
     import onnx
 
     dtype = _dtype(tensor.data_type)
-    size = math.ceil(math.prod(tensor.dims) * _bits(tensor.data_type) / 8)
+    size = math.ceil(math.prod(tensor.dims) * bits(tensor.data_type) / 8)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         told = {entry.key: entry.value for entry in tensor.external_data}
         beside = model_file.parent / told["location"]
@@ -119,7 +119,7 @@ def _dtype(data_type: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(data_type).name)
 
 
-def _bits(data_type: int) -> int:
+def bits(data_type: int) -> int:
     """Bits of one element; 0 for strings, whose size is not stated."""
     import onnx
 
@@ -150,7 +150,7 @@ def _memory(graph: onnx.GraphProto, types: dict[str, tuple[int, Shape]], weights
 
     def size(name: str) -> int:
         data_type, shape = types[name]
-        return math.prod(shape or ()) * math.ceil(_bits(data_type) / 8)
+        return math.prod(shape or ()) * math.ceil(bits(data_type) / 8)
 
     nodes = [node for node in graph.node if node.op_type != "Constant"]
     made = [name for node in nodes for name in node.output if name]

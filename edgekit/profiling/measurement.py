@@ -194,6 +194,8 @@ class OperatorTime:
     """Its inputs, weights and outputs, each once."""
     floor_s: float | None = None
     """The roofline's time for it."""
+    shapes: str | None = None
+    """Of its operands and results, as `1x384x4x4, 768x384x1x1 -> 1x768x4x4`."""
 
 
 @dataclass(frozen=True)

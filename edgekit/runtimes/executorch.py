@@ -62,6 +62,10 @@ class ExecuTorchSession(Session):
         # The tensors alias the program's planned memory, which the next run overwrites.
         return [output.numpy().copy() for output in outputs]
 
+    def traced(self) -> Any:
+        """The binding's module of the same program, once more, told to trace its events."""
+        return self._binding._load_for_executorch(self._model_file, enable_etdump=True)
+
     def set_threads(self, count: int) -> None:
         with quiet():
             # A module that has run holds on to the pool: resetting it then waits for ever. A fresh one does not.

@@ -45,31 +45,40 @@ class OnnxRuntimeSession(Session):
     ) -> None:
         import onnxruntime
 
+        self.model_file, self._threads, self.spinning, self._gpu = model_file, threads, spinning, gpu
+        self._session = session = self.fresh(model_file)
+        on = "" if gpu is None else ", CUDA execution provider"
+        self.runtime = f"onnxruntime {onnxruntime.__version__}{on}"
+        self.inputs = tuple(inputs or (_spec(tensor, model_file) for tensor in session.get_inputs()))
+        self.outputs = tuple(outputs or (_spec(tensor, model_file) for tensor in session.get_outputs()))
+        self._output_names = [spec.name for spec in self.outputs]
+
+    def fresh(self, model_file: Path, **changes: object) -> Any:
+        """An `InferenceSession` of a file, with this session's options but for `changes` by name. Raises ArtifactError for a
+        file that ONNX Runtime does not load."""
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         # Sequential and one inter-op thread: the settings under which latencies repeat.
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.inter_op_num_threads = 1
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(bool(self.spinning))))
         options.log_severity_level = 3
         providers: list[Any] = ["CPUExecutionProvider"]
-        if gpu is not None:
-            providers.insert(0, (_CUDA, {"device_id": gpu}))
+        if self._gpu is not None:
+            providers.insert(0, (_CUDA, {"device_id": self._gpu}))
+        for name, value in changes.items():
+            setattr(options, name, value)
         try:
-            session = onnxruntime.InferenceSession(str(model_file), options, providers=providers)
+            return onnxruntime.InferenceSession(str(model_file), options, providers=providers)
         except Exception as error:  # the binding raises its own classes, all of them derived from Exception alone
             raise ArtifactError(
                 f"ONNX Runtime cannot load {model_file}",
                 cause=str(error).strip().splitlines()[0],
                 next_step="export it again; if it was downloaded, check that the download is complete",
             ) from error
-        self._session, self._model_file, self._threads, self.spinning = session, model_file, threads, spinning
-        self._gpu, on = gpu, "" if gpu is None else ", CUDA execution provider"
-        self.runtime = f"onnxruntime {onnxruntime.__version__}{on}"
-        self.inputs = tuple(inputs or (_spec(tensor, model_file) for tensor in session.get_inputs()))
-        self.outputs = tuple(outputs or (_spec(tensor, model_file) for tensor in session.get_outputs()))
-        self._output_names = [spec.name for spec in self.outputs]
 
     def execute(self, arrays: Sequence[Array]) -> list[Array]:
         feed = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
@@ -117,7 +126,7 @@ class OnnxRuntimeSession(Session):
 
     def _rebuild(self, threads: int | None, spinning: bool, gpu: int | None = None) -> None:
         del self._session  # first, or memory would hold the model twice
-        self.__init__(self._model_file, self.inputs, self.outputs, threads, spinning, gpu)  # type: ignore[misc]  # see the class docstring
+        self.__init__(self.model_file, self.inputs, self.outputs, threads, spinning, gpu)  # type: ignore[misc]  # see the class docstring
 
 
 def size_in_batch_of_one(size: int | str) -> int | str:

@@ -18,6 +18,9 @@ PRECISIONS = ("fp32",)
 DEVICE = "host"
 REQUIRES = ("torch", "torch.onnx", "onnxscript", "onnx", "onnxsim", "onnxruntime")
 
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+"""The note that PyTorch's exporter writes beside an operator: a list of the modules around it, and its own name."""
+
 
 def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Path]:
     """Write `model.onnx`. Raises ConversionError when onnxsim's own check finds that it changed the model."""
@@ -40,12 +43,21 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     if not same:
         raise ConversionError("onnxsim changed what the model computes", next_step="report the model")
     simplified.producer_name = "edgekit"
+    _keep_modules(exported.model_proto.graph, simplified.graph)
     for symbol in map(str, program.export().range_constraints):
         _call_batch(simplified.graph, symbol)
     onnx.checker.check_model(simplified, full_check=True)
     path = directory / "model.onnx"
     onnx.save(simplified, str(path))
     return [path]
+
+
+def _keep_modules(exported: onnx.GraphProto, simplified: onnx.GraphProto) -> None:
+    """Write back which module each operator is from: onnxsim drops what the exporter noted beside it."""
+    scopes = {node.name: prop for node in exported.node for prop in node.metadata_props if prop.key == NAME_SCOPES}
+    for node in simplified.node:
+        if node.name in scopes:
+            node.metadata_props.append(scopes[node.name])
 
 
 def _call_batch(graph: onnx.GraphProto, symbol: str) -> None:

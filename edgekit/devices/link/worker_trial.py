@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from edgekit.devices import Block, Opened, Trial
 from edgekit.devices.link.tape import Tape
-from edgekit.profiling.measurement import DeviceParity, Memory, OperatorProfile
+from edgekit.profiling.measurement import DeviceParity, Memory, OperatorProfile, OperatorTime
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
 from edgekit.profiling.timing import WarmUp
@@ -85,8 +85,9 @@ class WorkerTrial(Trial):
     def finish(self) -> Memory:
         return Memory(**self._ask("finish"))
 
-    def operators(self) -> OperatorProfile | None:
-        return None
+    def operators(self) -> OperatorProfile:
+        answer = self._ask("operators")
+        return OperatorProfile(**{**answer, "operators": tuple(OperatorTime(**told) for told in answer["operators"])})
 
     def close(self) -> None:
         if self._worker is not None:

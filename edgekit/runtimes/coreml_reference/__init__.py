@@ -17,7 +17,7 @@ from edgekit.errors import ArtifactError
 from edgekit.runtimes import REFERENCE, Array, Session, TensorSpec
 
 if TYPE_CHECKING:
-    from edgekit.runtimes.coreml_reference.interpreter import Mode
+    from edgekit.runtimes.coreml_reference.interpreter import Mode, Observer
     from edgekit.runtimes.coreml_reference.package import Function
 
 SUFFIX = ""
@@ -28,6 +28,9 @@ _NUMPY_NAMES = {"fp16": "float16", "fp32": "float32", "fp64": "float64", "string
 
 class CoreMLReferenceSession(Session):
     """A function of a package. States are zero at first, and each run finds them as the last one left them."""
+
+    observer: Observer | None = None
+    """Sees every result of a run; see `Program.run`."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class CoreMLReferenceSession(Session):
             # a number of rank 0 has rank 1 at Core ML's border
             fitted = array.reshape(1) if not array.ndim and declared[spec.name].shape else array
             given[spec.name] = torch.from_numpy(fitted if fitted.flags.writeable else fitted.copy())
-        found = self._program.run(given)
+        found = self._program.run(given, self.observer)
         # copies, for an output may be an input, a constant or a state itself
         outputs = [np.array(found[spec.name], dtype=spec.dtype) for spec in self.outputs]
         return [o if spec.shape else o.reshape(()) for o, spec in zip(outputs, self.outputs, strict=True)]
@@ -76,6 +79,11 @@ class CoreMLReferenceSession(Session):
         import torch
 
         torch.set_num_threads(count)
+
+    @property
+    def function(self) -> Function:
+        """What it runs, as the package holds it."""
+        return self._program.function
 
     def reset_states(self) -> None:
         """All states zero again."""

@@ -1,0 +1,130 @@
+"""Where the time of a run goes, operator by operator, beside what each operator has to do.
+
+A runtime's file here is found by the runtime's name and exports `profile(session, arrays) -> OperatorProfile`: the operators of
+a session that `edgekit.runtimes` opened, each with its median time; the floors are added here. A runtime without a file tells
+no operator's time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgekit import runtimes
+from edgekit.profiling import timing
+from edgekit.profiling.measurement import OperatorProfile, OperatorTime
+from edgekit.runtimes import Array, Session
+
+if TYPE_CHECKING:
+    from edgekit.devices import Device
+    from edgekit.profiling.roofline import Peak
+    from edgekit.profiling.settings import Settings
+    from edgekit.profiling.subject import Subject
+
+_WARM_UP_S, _RUNS_S = 0.3, 1.0
+
+ON_A_GPU = OperatorProfile(
+    reason="calling a GPU's operator only asks for it: NVIDIA's Nsight Systems (`nsys profile`) times its kernels, and edgekit "
+    "those of the CPU (--device host)"
+)
+
+By = Literal["operator", "module", "shapes"]
+
+
+def measure(device: Device, subject: Subject, settings: Settings, peak: Peak | None) -> OperatorProfile:
+    """The operators of `subject` in a fresh process on `device`, run as the timed ones are: same threads, cores and inputs.
+
+    Floors are for `peak`; there are none without it, and none for a model that does not compute in fp32. Raises what the
+    device raises.
+    """
+    with device.start(subject, settings, cold=False) as trial:
+        found = trial.operators()
+    if found is None:
+        return OperatorProfile(reason=f"{device.name} tells no operator's time: measure on a device where a runtime does")
+    if peak is None or subject.model.precision not in (None, "fp32"):
+        return found
+    return dataclasses.replace(found, operators=tuple(_with_floor(operator, peak) for operator in found.operators))
+
+
+def _with_floor(operator: OperatorTime, peak: Peak) -> OperatorTime:
+    if operator.macs is None or operator.bytes_moved is None:
+        return operator
+    floor_s = max(operator.macs / peak.macs_per_s, operator.bytes_moved / peak.bytes_per_s)
+    return dataclasses.replace(operator, floor_s=floor_s)
+
+
+def of_session(session: Session, arrays: Sequence[Array]) -> OperatorProfile:
+    """The operators of an open session on `arrays`, without floors; measured in this process."""
+    package, _, runtime = type(session).__module__.rpartition(".")
+    name = f"{__name__}.{runtime}"
+    if package == runtimes.__name__ and importlib.util.find_spec(name):
+        found: OperatorProfile = importlib.import_module(name).profile(session, arrays)
+        return found
+    return OperatorProfile(
+        reason=f"{session.runtime} tells no operator's time: profile the same model's ONNX artifact, or the model itself "
+        "(PyTorch eager), for theirs"
+    )
+
+
+def timed_runs(run: Callable[[], object], *, duration_s: float = _RUNS_S) -> int:
+    """Warm up, then run for about `duration_s`; how many runs the latter were (the last ones)."""
+    timing.block(run, clock=time.perf_counter, duration_s=_WARM_UP_S)
+    return len(timing.block(run, clock=time.perf_counter, duration_s=duration_s))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Operators of one kind, of one module, or of one kind and shapes. Null is what is unknown of one of them."""
+
+    name: str | None
+    """The operator; the module (`""` is the model's own forward, None is unknown)."""
+    calls: int
+    time_s: float
+    share: float
+    """Of the time of all operators."""
+    macs: int | None
+    bytes_moved: int | None
+    floor_s: float | None
+
+    @property
+    def efficiency(self) -> float | None:
+        """The floor over the time: 1 is as fast as the machine goes. None without a floor."""
+        return self.floor_s / self.time_s if self.floor_s and self.time_s else None
+
+
+def grouped(profile: OperatorProfile, by: By = "operator", depth: int | None = None) -> list[Group]:
+    """The operators by what they have in common, the longest first; modules by the first `depth` parts of their names."""
+    members: dict[str | None, list[OperatorTime]] = {}
+    for operator in profile.operators:
+        members.setdefault(_key(operator, by, depth), []).append(operator)
+    total_s = sum(operator.time_s for operator in profile.operators)
+    groups = [_group(name, operators, total_s) for name, operators in members.items()]
+    return sorted(groups, key=lambda group: -group.time_s)
+
+
+def _key(operator: OperatorTime, by: By, depth: int | None) -> str | None:
+    if by == "module":
+        return None if operator.module is None else ".".join(operator.module.split(".")[:depth])
+    return operator.operator if by == "operator" else f"{operator.operator} {operator.shapes or ''}".rstrip()
+
+
+def _group(name: str | None, operators: Sequence[OperatorTime], total_s: float) -> Group:
+    time_s = sum(operator.time_s for operator in operators)
+    macs = [operator.macs for operator in operators if operator.macs is not None]
+    moved = [operator.bytes_moved for operator in operators if operator.bytes_moved is not None]
+    floors = [operator.floor_s for operator in operators if operator.floor_s is not None]
+    every = len(operators)
+    return Group(
+        name=name,
+        calls=every,
+        time_s=time_s,
+        share=time_s / total_s if total_s else 0.0,
+        macs=sum(macs) if len(macs) == every else None,
+        bytes_moved=sum(moved) if len(moved) == every else None,
+        floor_s=sum(floors) if len(floors) == every else None,
+    )
