@@ -23,7 +23,7 @@ Each carries what happened, why, and what to do next; the command line prints al
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ class EdgekitError(Exception):
             "next_step": self.next_step,
             "exit_code": self.exit_code,
         }
+
+
+def from_dict(fields: Mapping[str, object]) -> EdgekitError:
+    """The error that `as_dict` gave these fields, of its own class where this edgekit has it."""
+    named = globals().get(str(fields.get("error")))
+    kind = named if isinstance(named, type) and issubclass(named, EdgekitError) else EdgekitError
+    return _rebuild(kind, {name: str(fields.get(name, "")) for name in ("what", "cause", "next_step")})
 
 
 def _rebuild(kind: type[EdgekitError], fields: dict[str, object]) -> EdgekitError:

@@ -92,6 +92,14 @@ def check(loaded: Artifact) -> ParityRecord:
     return _judged(runs, reference, loaded.manifest.recipe)
 
 
+def of_outputs(loaded: Artifact, runtime: str, outputs: list[Outputs]) -> Parity:
+    """The answer for an artifact whose reference inputs gave these `outputs` on another device: of the questions that they
+    answer, the one that they answer worst."""
+    record = _judged(Runs(runtime, outputs, None), loaded.directory / artifact.REFERENCE, loaded.manifest.recipe)
+    answers = [answer for answer in (record.conversion, record.precision) if answer.passed is not None]
+    return min(answers, key=lambda answer: (answer.sqnr_db or 0.0) - answer.bound_sqnr_db)
+
+
 @dataclass(frozen=True)
 class Runs:
     """What an artifact gives for the reference inputs."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 # fmt: off
 _RELEVANT_FLAGS = frozenset({
@@ -25,11 +26,30 @@ def os_name() -> str:
     return f"{platform.system()} {platform.release()} {platform.machine()}"
 
 
+def facts() -> dict[str, Any]:
+    """The fields of `devices.Facts`."""
+    return {"os": os_name(), "hardware": hardware(), "cpu": cpu(), "cpu_flags": cpu_flags(), "cores": usable_cores()}
+
+
+def told() -> dict[str, Any]:
+    """The facts, and which cores there are to run on: what a worker says of the machine it runs on."""
+    return {"facts": facts(), "usable": usable(), "fastest_core": fastest_core()}
+
+
+def hardware() -> str | None:
+    """A board's own name (`Raspberry Pi 5 Model B Rev 1.0`); the processor's where it has none."""
+    try:
+        told = Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        told = ""
+    return told.strip("\0 \n") or cpu()
+
+
 def cpu() -> str | None:
-    """The processor's model name."""
+    """The processor's model name; those of all kinds of cores where they differ."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string")
-    return _cpuinfo().get("model name")
+    return _cpuinfo().get("model name") or _lscpu()
 
 
 def cpu_flags() -> tuple[str, ...] | None:
@@ -158,6 +178,16 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     pairs = [line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line]
     return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _lscpu() -> str | None:
+    """The names that lscpu has for ARM's cores, which /proc/cpuinfo only numbers."""
+    try:
+        told = subprocess.run(["lscpu"], capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"}).stdout
+    except OSError:
+        return None
+    pairs = [line.split(":", 1) for line in told.splitlines() if ":" in line]
+    return " + ".join(dict.fromkeys(value.strip() for key, value in pairs if key.strip() == "Model name")) or None
 
 
 def _max_frequency(core: int) -> int:

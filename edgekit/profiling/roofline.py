@@ -6,32 +6,22 @@ than two where one of them does not use the widest vectors), and the fastest rea
 
 from __future__ import annotations
 
-import functools
+import base64
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgekit import cache
 from edgekit.profiling import machine
 from edgekit.profiling.measurement import Floor
-from edgekit.profiling.process import Worker
+from edgekit.profiling.peak import matrix
+from edgekit.profiling.process import Asked, Worker
 
-if TYPE_CHECKING:
-    pass
-
-_READ_BYTES = 256 * 2**20
-_GPU_SIDE = 8192
-_GPU_READ_BYTES = 4 * 2**30
-_REPEATS_S = 0.4
-_LEAST_REPEATS = 20
-_CALM = 1.05
 _METHOD = 1
 """Raise it when the way of measuring changes: cached peaks are then measured again."""
 
@@ -85,16 +75,16 @@ def floor(
 def of_machine(threads: int, cores: tuple[int, ...] | None) -> Peak:
     """This machine's peak with `threads` threads, measured once on a calm machine and then read from the cache."""
     decides = (machine.os_name(), machine.cpu(), machine.cpu_flags(), machine.usable_cores(), threads)
-    return _kept(decides, threads=threads, cores=cores)
+    return _kept(decides, threads, lambda worker: ask(worker, threads, cores))
 
 
 def of_gpu(index: int, name: str) -> Peak:
     """The peak of the GPU `name`, likewise."""
-    return _kept(("gpu", name), threads=1, cores=None, gpu=index)
+    return _kept(("gpu", name), 1, lambda worker: Peak(**worker.ask("gpu_peak", index=index)))
 
 
-def _kept(decides: tuple[object, ...], *, threads: int, **arguments: object) -> Peak:
-    """The peak that `decides` it, from the cache or measured in a process of its own."""
+def _kept(decides: tuple[object, ...], threads: int, measure: Callable[[Worker], Peak]) -> Peak:
+    """The peak of what `decides` it, from the cache or measured in a process of its own."""
     key = hashlib.sha256(json.dumps((_METHOD, *decides)).encode()).hexdigest()[:16]
     path = cache.folder() / "roofline" / f"{key}.json"
     try:
@@ -102,86 +92,28 @@ def _kept(decides: tuple[object, ...], *, threads: int, **arguments: object) -> 
     except (OSError, ValidationError):
         pass  # not measured yet, or damaged: measure
     with Worker("the machine's peak", threads=threads) as worker:
-        peak = Peak(**worker.ask("peak", threads=threads, **arguments))
-    if peak.calm:
-        cache.keep_small(path, asdict(peak))
-    return peak
+        measured = measure(worker)
+    if measured.calm:
+        cache.keep_small(path, asdict(measured))
+    return measured
 
 
-def measure_peak(threads: int) -> dict[str, float | bool]:
-    """The fields of a `Peak`, measured in this process (about three seconds)."""
-    import torch
-
-    torch.set_num_threads(threads)
+def ask(worker: Asked, threads: int, cores: tuple[int, ...] | None) -> Peak:
+    """The peak of the machine that `worker` runs on, measured as the subjects are: same threads, same cores."""
     side = 64 * round(8 * math.sqrt(threads))  # about a millisecond: seldom interrupted, however busy the machine
-    matrix = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
-    product, tensor = np.empty_like(matrix), torch.from_numpy(matrix)
-    multiplications: list[Callable[[], object]] = [
-        lambda: np.matmul(matrix, matrix, out=product),
-        lambda: torch.mm(tensor, tensor),
-        _onnxruntime_product(matrix, threads),
-    ]
-    vector = torch.ones(_READ_BYTES // 4)
-    reads: list[Callable[[], object]] = [vector.sum, vector.max]
-    multiplication_s, multiplications_calm = min(map(_fastest, multiplications))
-    read_s, reads_calm = min(map(_fastest, reads))
-    return {
-        "macs_per_s": side**3 / multiplication_s,
-        "bytes_per_s": _READ_BYTES / read_s,
-        "calm": multiplications_calm and reads_calm,
-    }
+    return Peak(**worker.ask("peak", threads=threads, cores=cores, side=side, product=_product(side)))
 
 
-def measure_gpu_peak(index: int) -> dict[str, float | bool]:
-    """The fields of a GPU's `Peak`, measured in this process. TF32 is allowed, as in every runtime's convolutions."""
-    import torch
-
-    device = torch.device("cuda", index)
-    torch.backends.cuda.matmul.allow_tf32 = True
-    matrix = torch.randn(_GPU_SIDE, _GPU_SIDE, device=device)
-    product, vector = torch.empty_like(matrix), torch.ones(_GPU_READ_BYTES // 4, device=device)
-
-    def finished(run: Callable[[], object]) -> Callable[[], object]:
-        def whole() -> None:
-            run()
-            torch.cuda.synchronize(device)
-
-        return whole
-
-    multiplication_s, multiplications_calm = _fastest(finished(lambda: torch.mm(matrix, matrix, out=product)))
-    read_s, reads_calm = _fastest(finished(vector.sum))
-    return {
-        "macs_per_s": _GPU_SIDE**3 / multiplication_s,
-        "bytes_per_s": _GPU_READ_BYTES / read_s,
-        "calm": multiplications_calm and reads_calm,
-    }
-
-
-def _fastest(run: Callable[[], object]) -> tuple[float, bool]:
-    """Seconds of the fastest of many runs, and whether a tenth of them came within 5 % of it (the machine was calm)."""
-    seconds: list[float] = []
-    started = time.perf_counter()
-    while len(seconds) < _LEAST_REPEATS or time.perf_counter() - started < _REPEATS_S:
-        before = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - before)
-    return min(seconds), bool(np.quantile(seconds, 0.1) <= _CALM * min(seconds))
-
-
-def _onnxruntime_product(matrix: np.ndarray[Any, np.dtype[np.float32]], threads: int) -> Callable[[], object]:
-    """`matrix @ matrix` in ONNX Runtime, whose kernels use AVX-512 on any processor that has it."""
-    import onnxruntime
+def _product(side: int) -> str:
+    """The ONNX model that multiplies `a` by a constant matrix, in base64: only the machine that sends it needs `onnx`."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["a", "b"], ["c"])],
         "product",
-        [helper.make_tensor_value_info("a", TensorProto.FLOAT, matrix.shape)],
-        [helper.make_tensor_value_info("c", TensorProto.FLOAT, matrix.shape)],
-        [numpy_helper.from_array(matrix, "b")],
+        [helper.make_tensor_value_info("a", TensorProto.FLOAT, (side, side))],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, (side, side))],
+        [numpy_helper.from_array(matrix(side), "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return functools.partial(session.run, None, {"a": matrix})
+    return base64.b64encode(model.SerializeToString()).decode()

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from edgekit.profiling.measurement import Estimate
 
 CONFIDENCE = 0.95
-AGREEMENT = 0.02
 _RESAMPLES = 2000
 _CHUNK_ELEMENTS = 1 << 22
 """Bounds the bootstrap's memory to some tens of megabytes."""
@@ -93,12 +92,6 @@ def drift(processes: Processes) -> float | None:
         quarter = samples.size // 4
         ratios.append(float(np.median(samples[-quarter:]) / np.median(samples[:quarter])))
     return max(ratios, key=lambda ratio: abs(math.log(ratio)))
-
-
-def agree(medians: Sequence[float]) -> bool:
-    """Whether the last three of these rolling medians lie within 2 % of each other."""
-    last = medians[-3:]
-    return len(last) == 3 and max(last) <= (1 + AGREEMENT) * min(last)
 
 
 def block_length(samples: Samples, q: float) -> int:

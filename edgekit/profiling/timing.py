@@ -1,19 +1,19 @@
 """The loops that run a model: warm-up to a steady state, then blocks of timed runs.
 
-Pure functions of a `run` to call and a `clock` to read (seconds), so that tests need no real time.
+Pure functions of a `run` to call and a `clock` to read (seconds), so that tests need no real time. Nothing is imported but
+the standard library: the file is also sent to boards that have no edgekit.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from edgekit.profiling.statistics import agree
 
 Run = Callable[[], object]
 Clock = Callable[[], float]
 
+AGREEMENT = 0.02
 _WINDOW_S = 0.1
 _WINDOW_RUNS = 3
 _WINDOWS = 3
@@ -47,6 +47,12 @@ def warm_up(run: Run, *, clock: Clock, limit_s: float = 2.0) -> WarmUp:
         runs += len(window)
         medians.append(statistics.median(window))
     return WarmUp(runs, clock() - started, steady=True)
+
+
+def agree(medians: Sequence[float]) -> bool:
+    """Whether the last three of these rolling medians lie within 2 % of each other."""
+    last = medians[-_WINDOWS:]
+    return len(last) == _WINDOWS and max(last) <= (1 + AGREEMENT) * min(last)
 
 
 def block(run: Run, *, clock: Clock, duration_s: float) -> list[float]:

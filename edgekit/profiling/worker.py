@@ -1,9 +1,10 @@
 """The measuring process: one subject in a fresh process, so that cold load and peak memory are its own.
 
 Run as `python -m edgekit.profiling.worker`. It takes one JSON object a line on standard input (`do`, and that
-command's arguments), gives one a line on standard output (`answer`, or `error`: a pickled EdgekitError in base64), and
+command's arguments), gives one a line on standard output (`answer`, or `error`: the fields of an EdgekitError), and
 ends when standard input does, even in the middle of a run, so that it cannot outlive its parent. Any other exception
-ends it; its traceback is then the end of the log that standard error is.
+ends it; its traceback is then the end of the log that standard error is. Boards that have no edgekit run it too
+(`devices/link/runner.py`): what it imports takes numpy and the runtime alone.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import base64
 import gc
 import importlib
+import io
 import json
 import os
-import pickle
 import queue
 import threading
 import time
@@ -23,9 +24,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgekit import runtimes
+from edgekit import reference_inputs, runtimes
 from edgekit.errors import EdgekitError, InputError
-from edgekit.profiling import machine, roofline, timing
+from edgekit.profiling import machine, peak, timing
 from edgekit.runtimes import Array, Session, TensorSpec
 
 _INPUTS = "standard normal, seed 0 (integers: 0 or 1)"
@@ -134,13 +135,30 @@ class _Host:
             "gpu_peak_bytes": self._session.gpu_peak_bytes,
         }
 
-    def peak(self, threads: int, cores: list[int] | None, gpu: int | None = None) -> dict[str, Any]:
-        """The machine's best, measured as the subjects are: same threads, same cores, or its GPU's."""
-        if gpu is not None:
-            return roofline.measure_gpu_peak(gpu)
+    def machine(self) -> dict[str, Any]:
+        """What this machine is."""
+        return machine.told()
+
+    def outputs(self, subject: str, reference: str, border: list[list[dict[str, Any]]]) -> dict[str, str]:
+        """What a model gives for the inputs in a `reference.npz`, as `INDEX/NAME` in an npz file in base64; `border` holds the
+        fields of its inputs' and its outputs' specs."""
+        inputs, outputs = ([_spec(fields) for fields in side] for side in border)
+        given, _ = reference_inputs.read(Path(reference))
+        with runtimes.find(Path(subject).suffix).open(Path(subject), inputs, outputs) as session:
+            found = [session.run(values) for values in given]
+        held = io.BytesIO()
+        np.savez(held, **{f"{index}/{name}": array for index, values in enumerate(found) for name, array in values.items()})
+        return {"runtime": session.runtime, "npz": base64.b64encode(held.getvalue()).decode()}
+
+    def gpu_peak(self, index: int) -> dict[str, Any]:
+        """The best of a GPU."""
+        return peak.measure_gpu(index)
+
+    def peak(self, threads: int, cores: list[int] | None, side: int, product: str) -> dict[str, Any]:
+        """The machine's best, measured as the subjects are: same threads, same cores."""
         if cores is not None:
             machine.pin(cores)
-        return roofline.measure_peak(threads)
+        return peak.measure(threads, side, product)
 
 
 def _specs(specs: tuple[TensorSpec, ...], shapes: list[list[int]] | None, batch: int | None) -> tuple[TensorSpec, ...]:
@@ -182,6 +200,11 @@ def _import_libraries(subject: str) -> None:
         runtime, _ = runtimes.of_module(subject)
     for library in runtime.LIBRARIES:
         importlib.import_module(library)
+
+
+def _spec(fields: dict[str, Any]) -> TensorSpec:
+    most = fields["max_shape"]
+    return TensorSpec(fields["name"], tuple(fields["shape"]), fields["dtype"], None if most is None else tuple(most))
 
 
 def _input(spec: TensorSpec, subject: str) -> Array:
@@ -226,7 +249,7 @@ def main() -> None:
         try:
             reply: dict[str, Any] = {"answer": getattr(host, request.pop("do"))(**request)}
         except EdgekitError as error:
-            reply = {"error": base64.b64encode(pickle.dumps(error)).decode()}
+            reply = {"error": error.as_dict()}
         answers.write(json.dumps(reply) + "\n")
         answers.flush()
 

@@ -210,10 +210,10 @@ def open(subject: str | Path) -> Session:
     Raises ArtifactError for what is missing or damaged, UnknownName for a name that is no model's, and Unsupported when
     this machine cannot execute it.
     """
-    from edgekit import artifact
-
     path = Path(subject)
     if path.is_dir() and path.suffix != ".mlpackage":
+        from edgekit import artifact
+
         loaded = artifact.load(path)
         model_file, manifest = loaded.model_file, loaded.manifest
         return cast(Session, find(model_file.suffix).open(model_file, *borders(manifest)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.profiling import roofline
+from edgekit.profiling import peak, roofline
 from edgekit.profiling.measurement import Floor
 from edgekit.profiling.roofline import Peak
 
@@ -114,20 +114,20 @@ def test_a_cache_that_cannot_be_written_fails_nothing(tmp_path: Path, monkeypatc
 
 def test_a_busy_machines_peak_is_said_to_be_and_measured_again(peak_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Machine, "calm", False)
-    peak = roofline.of_machine(1, None)
-    assert _floor(peak=peak).peak_calm is False
+    busy = roofline.of_machine(1, None)
+    assert _floor(peak=busy).peak_calm is False
     roofline.of_machine(1, None)
     assert _Machine.asked == 2
     assert not peak_cache.exists()
 
 
 def test_a_peak_is_measured_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roofline, "_READ_BYTES", 2**16)
-    monkeypatch.setattr(roofline, "_REPEATS_S", 0.0)
-    peak = roofline.measure_peak(1)
-    assert peak["macs_per_s"] > 0
-    assert peak["bytes_per_s"] > 0
-    assert isinstance(peak["calm"], bool)
+    monkeypatch.setattr(peak, "_READ_BYTES", 2**16)
+    monkeypatch.setattr(peak, "_REPEATS_S", 0.0)
+    measured = peak.measure(1, 64, roofline._product(64))
+    assert measured["macs_per_s"] > 0
+    assert measured["bytes_per_s"] > 0
+    assert isinstance(measured["calm"], bool)
 
 
 def test_the_fastest_run_counts_and_a_wide_spread_is_not_calm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +138,8 @@ def test_the_fastest_run_counts_and_a_wide_spread_is_not_calm(monkeypatch: pytes
             nonlocal now
             now += next(runs)
 
-        monkeypatch.setattr(roofline.time, "perf_counter", lambda: now)
-        return roofline._fastest(run)
+        monkeypatch.setattr(peak.time, "perf_counter", lambda: now)
+        return peak._fastest(run)
 
     assert fastest_of([1.0] * 4 + [1.5] * 16) == (1.0, True)
     assert fastest_of([1.0] + [1.5] * 19) == (1.0, False)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.profiling import statistics
+from edgekit.profiling import statistics, timing
 
 _latencies = st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=80)
 _processes = st.lists(_latencies, min_size=1, max_size=3)
@@ -149,4 +149,4 @@ def test_drift_is_that_of_the_process_that_drifted_most() -> None:
     ],
 )
 def test_the_last_three_medians_must_agree_within_two_percent(medians: list[float], verdict: bool) -> None:
-    assert statistics.agree(medians) is verdict
+    assert timing.agree(medians) is verdict

@@ -115,7 +115,7 @@ class Replay(Tape):
             )
         self._next += 1
         if "error" in line:
-            raise _error(line["error"])
+            raise errors.from_dict(line["error"])
         return line["answer"]
 
     def _parsed(self, line: str, number: int) -> dict[str, Any]:
@@ -146,16 +146,6 @@ def _difference(recorded: object, asked: object) -> str:
         key = next(key for key in recorded if recorded[key] != asked[key])
         return f"{key} {_difference(recorded[key], asked[key])}"
     return f"{_short(recorded)}, this session asks {_short(asked)}"
-
-
-def _error(fields: dict[str, Any]) -> EdgekitError:
-    """The error that was recorded, of its own class where this edgekit has it."""
-    kind = getattr(errors, str(fields.get("error")), EdgekitError)
-    known = isinstance(kind, type) and issubclass(kind, EdgekitError) and kind.__init__ is EdgekitError.__init__
-    made: EdgekitError = (kind if known else EdgekitError)(
-        str(fields.get("what")), cause=str(fields.get("cause", "")), next_step=str(fields.get("next_step", ""))
-    )
-    return made
 
 
 class TapedShell(Shell):

@@ -4,24 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 from edgekit.devices import Block, Opened, Trial
 from edgekit.devices.link.tape import Tape
 from edgekit.profiling.measurement import DeviceParity, Memory, OperatorProfile, OperatorTime
+from edgekit.profiling.process import Asked
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
 from edgekit.profiling.timing import WarmUp
-
-
-class Asked(Protocol):
-    """The near end of a worker."""
-
-    def ask(self, command: str, **arguments: object) -> Any:
-        """Its answer; raises the EdgekitError that it raised, or one that tells how it ended."""
-
-    def close(self) -> None:
-        """End it."""
 
 
 class WorkerTrial(Trial):
@@ -34,7 +26,7 @@ class WorkerTrial(Trial):
         subject: Subject,
         settings: Settings,
         *,
-        opens: str,
+        opens: str | Path,
         cores: tuple[int, ...] | None,
         cold: bool,
         gpu: int | None = None,
