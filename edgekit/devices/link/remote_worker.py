@@ -1,0 +1,128 @@
+"""The near end of a worker that runs on a board, over OpenSSH."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from edgekit import scratch
+from edgekit.devices.link import runner
+from edgekit.devices.link.openssh import SshShell, after_mark
+from edgekit.errors import DeviceError, EdgekitError
+from edgekit.profiling.process import Worker, thread_variables
+
+_START_LIMIT_S = 60.0
+_END_LIMIT_S = 2.0
+_MISSING = re.compile(r"No module named '(\w+)")
+_PACKAGES = {"torch": "executorch"}
+"""What brings a module that its own package need not be asked for."""
+_NO_COMMAND, _NOT_EXECUTABLE, _SIGNALLED = 127, 126, 128
+_BY_SIGNAL = {
+    signal.SIGKILL: "the system may have run out of memory: end other programs there, or measure a smaller model",
+    signal.SIGILL: "the runtime there was built for another processor: install the build for this one, or an older version",
+}
+
+
+class RemoteWorker(Worker):
+    """A fresh process for `subject` there, by the Python called `python`. Files among the arguments of `ask` are sent first.
+
+    Every way it can end badly is a DeviceError.
+    """
+
+    def __init__(self, ssh: SshShell, python: str, subject: str, *, threads: int) -> None:
+        self._ssh, self._python = ssh, python
+        self._group: int | None = None
+        self._names: dict[str, str] = {}
+        with scratch.folder() as here:
+            runner.pack(here / "runner.pyz")
+            self._runner = ssh.put(here / "runner.pyz")
+        super().__init__(subject, threads=threads)
+        try:
+            self._group, _ = ssh.greeting(self._lines, _START_LIMIT_S)
+            if self._group is None:
+                raise self._crash()
+        except TimeoutError:
+            self.close()
+            raise self._silence("start") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _started(self, threads: int) -> subprocess.Popen[bytes]:
+        # As `edgekit/__init__.py` has it for this machine: ONNX Runtime reports no model to its makers.
+        variables = {**thread_variables(threads), "ORT_DISABLE_TELEMETRY": "1"}
+        return self._ssh.start(["env", *(f"{k}={v}" for k, v in variables.items()), self._python, self._runner], self._log)
+
+    def ask(self, command: str, **arguments: object) -> Any:
+        sent = {name: self._ssh.put(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+        self._names |= {str(sent[name]): str(value) for name, value in arguments.items() if isinstance(value, Path)}
+        try:
+            return super().ask(command, **sent)
+        except EdgekitError as error:
+            for there, here in self._names.items():  # the name that the user gave says more
+                error.what, error.cause = error.what.replace(there, here), error.cause.replace(there, here)
+            raise
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # which ends it there, unless it hangs
+        try:
+            self._process.wait(_END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            if self._group is not None:
+                with contextlib.suppress(DeviceError):  # gone with the device
+                    self._ssh.kill(self._group)
+        super().close()
+
+    def _silence(self, command: str) -> EdgekitError:
+        return self._on_device(super()._silence(command), "try another thread count or a smaller input")
+
+    def _garble(self, line: bytes) -> EdgekitError:
+        return self._on_device(super()._garble(line), "look for what writes to standard output there, such as sitecustomize.py")
+
+    def _crash(self) -> EdgekitError:
+        code = self._process.wait()
+        if code == 255:
+            if self._ssh.lost():
+                return self._ssh.loss()
+            if refused := self._ssh.refusal("\n".join(self._logged())):
+                return refused
+        words = self._last_words()
+        if missing := _MISSING.search(words):
+            package = _PACKAGES.get(missing[1], missing[1])
+            return DeviceError(
+                f"{self._ssh.name} has no {missing[1]}",
+                cause=f"its {self._python} cannot import it",
+                next_step=f"install it there: {self._python} -m pip install {package} (docs/boards.md tells more)",
+            )
+        if code in (_NO_COMMAND, _NOT_EXECUTABLE):
+            return DeviceError(
+                f"{self._ssh.name} cannot run {self._python}",
+                cause=words,
+                next_step="install Python there (sudo apt install python3), or name another after the address: "
+                "ssh:pi@board/~/venv/bin/python",
+            )
+        ending = f"exited with status {code}"
+        next_step = "measure it on the host too, to see whether it is the runtime there"
+        if code > _SIGNALLED:
+            number = code - _SIGNALLED
+            ending = f"was ended by {signal.Signals(number).name}"
+            next_step = _BY_SIGNAL.get(signal.Signals(number), next_step)
+        return DeviceError(
+            f"measuring {self._subject} on {self._ssh.name} failed", cause=f"its process {ending}; {words}", next_step=next_step
+        )
+
+    def _on_device(self, error: EdgekitError, next_step: str) -> DeviceError:
+        return DeviceError(f"{error.what} on {self._ssh.name}", cause=error.cause, next_step=next_step)
+
+    def _logged(self) -> list[str]:
+        self._log.seek(0)
+        written = self._log.read()
+        words = after_mark(written)
+        told = (written if words is None else words).decode(errors="replace")
+        return [line for line in told.splitlines() if line.strip()]
