@@ -149,6 +149,11 @@ def _threads(entry: Entry) -> str:
     return "its own threads" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}"
 
 
+def _batch(entry: Entry) -> str:
+    batch = entry.measurement.conditions.batch
+    return "its own batch" if batch is None else f"batch {batch}"
+
+
 def _shapes(entry: Entry) -> str:
     shapes = entry.measurement.conditions.input_shapes or {}
     return " ".join("x".join(map(str, shape)) for shape in shapes.values()) or "unknown input"
@@ -159,6 +164,7 @@ _QUALIFIERS: tuple[Callable[[Entry], str], ...] = (
     lambda entry: entry.measurement.model.quantization or "not quantized",
     _machine,
     _threads,
+    _batch,
     _shapes,
     lambda entry: entry.measurement.conditions.mode,
     lambda entry: entry.measurement.fingerprint.runtime,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,36 +182,51 @@ def left_out(drawn: int, of: int, which: str) -> str:
     return "" if drawn == of else f" The {drawn} {which} of {of} are drawn; the table has all."
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, float]]) -> None:
-    """Write each label beside its mark (x, y, label, size in points), moved up or down until it overlaps neither another mark
-    nor a label before it. Everything else must be in its place already."""
+@dataclass(frozen=True)
+class Mark:
+    """A mark at (x, y), to be labelled."""
+
+    x: float
+    y: float
+    label: str
+    size_pt: float = MARK_PT
+    reach: tuple[float, float] | None = None
+    """From where to where its interval goes, along x."""
+
+
+def label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Write each label beside its mark, moved up or down until it overlaps neither another mark nor a label before it.
+    Everything else must be in its place already."""
     drawn_on = axes.get_figure(root=True)
     assert drawn_on is not None
     drawn_on.draw_without_rendering()
     box = axes.get_window_extent()
     placed: list[Bbox] = []
-    marks = [_around_mark(axes, x, y, size) for x, y, _, size in sorted(points)]
-    for number, (x, y, text, size) in enumerate(sorted(points)):
-        in_the_way = [*marks[:number], *marks[number + 1 :], *placed]
-        at = axes.transData.transform((x, y))
+    ordered = sorted(marks, key=lambda mark: (mark.x, mark.y))
+    covered = [_covered(axes, mark) for mark in ordered]
+    for number, mark in enumerate(ordered):
+        in_the_way = [*covered[:number], *covered[number + 1 :], *placed]
+        at = axes.transData.transform((mark.x, mark.y))
         side = 1 if at[0] < box.x0 + 0.6 * box.width else -1
+        edge = covered[number].x1 - at[0] if side == 1 else at[0] - covered[number].x0
+        away = edge * 72 / drawn_on.dpi + 4
         made = axes.annotate(
-            text, (x, y), xytext=(side * (size / 2 + 4), 0), textcoords="offset points",
+            mark.label, (mark.x, mark.y), xytext=(side * away, 0), textcoords="offset points",
             ha="left" if side == 1 else "right", va="center", fontsize=8, color=INK,
         )  # fmt: skip
         made.set_in_layout(False)
         for lift in (0, *(sign * 3 * step for step in range(1, 20) for sign in (1, -1))):
-            made.xyann = (side * (size / 2 + 4), lift)
+            made.xyann = (side * away, lift)
             extent = made.get_window_extent()
             if not any(extent.overlaps(other) for other in in_the_way):
                 break
         placed.append(extent)
 
 
-def _around_mark(axes: Axes, x: float, y: float, size: float) -> Bbox:
-    """What a mark of `size` points covers, in pixels."""
+def _covered(axes: Axes, mark: Mark) -> Bbox:
+    """What a mark and its interval cover, in pixels."""
     from matplotlib.transforms import Bbox
 
-    center = axes.transData.transform((x, y))
-    half = size / 2 * axes.figure.dpi / 72
-    return Bbox([center - half, center + half])
+    half = mark.size_pt / 2 * axes.figure.dpi / 72
+    ends = [axes.transData.transform((x, mark.y)) for x in (mark.x, *(mark.reach or ()))]
+    return Bbox([np.min(ends, axis=0) - half, np.max(ends, axis=0) + half])

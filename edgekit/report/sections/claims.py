@@ -46,8 +46,7 @@ def section(collection: Collection) -> Section:
         "What papers claim",
         sentences=(
             "Claims are their authors', stored with their source; edgekit did not measure them. A claim and a measurement "
-            "compare only "
-            "where nothing differs, which on another device is never.",
+            "compare only where nothing differs, which on another device is never.",
         ),
         tables=(Table(counted(len(rows), "claim beside a measurement", "claims beside measurements"), _COLUMNS, tuple(rows)),),
     )

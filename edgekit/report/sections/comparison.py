@@ -34,8 +34,8 @@ def section(collection: Collection) -> Section:
         "Comparison",
         sentences=(
             "A ratio below 1 is faster. A difference is called one only where the 95 % interval leaves out 1. Subjects of "
-            "one job were "
-            "interleaved, so that what the machine did hit them alike; between jobs, its drift is in the ratio.",
+            "one job were interleaved, so that what the machine did hit them alike; between jobs, its drift is in the "
+            "ratio.",
         ),
         pictures=tuple(_picture(contest, index) for index, contest in enumerate(contests[: style.MOST_FIGURES])),
         tables=(Table(counted(len(rows), "comparison"), _COLUMNS, rows),),

@@ -68,7 +68,7 @@ def _run(entry: Entry) -> tuple[Cell, ...]:
         words(measurement.subject, detail=source),
         words(str(entry.file)),
         words(started),
-        words(measurement.job),
+        words(measurement.job[:8]),
         words(fingerprint.runtime),
         number(threads, str(threads)) if threads else Cell("its own", None),
         words(conditions.mode),

@@ -47,8 +47,7 @@ def section(collection: Collection) -> Section:
         "Latency distributions",
         sentences=(
             "Every process is a line of its own, from a binned count of all its runs. Processes that disagree, two humps or "
-            "a long "
-            "tail mean that something besides the model decides how long a run takes.",
+            "a long tail mean that something besides the model decides how long a run takes.",
         ),
         pictures=(_picture(able),),
         tables=(
@@ -91,8 +90,7 @@ def _picture(entries: list[Entry]) -> Picture:
         figure,
         f"Distribution of the latencies of {counted(len(drawn), 'measurement')}, one line a process.",
         "One panel a measurement, each with an axis of its own; a line is one process, a dot its median, the grey band the "
-        "95 % "
-        "interval of the median of all." + style.left_out(len(drawn), len(entries), "first"),
+        "95 % interval of the median of all." + style.left_out(len(drawn), len(entries), "first"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,9 @@ def section(collection: Collection) -> Section:
         "latency",
         "Measurements",
         sentences=(
-            "Times are of one run, warm-up left out; brackets hold the 95 % interval. Memory is what opening and running the "
-            "model "
-            "added to its process. The floor is the least time this machine could take, by its measured peak; below it, how "
-            "many times that the median is.",
+            "Times are of one run, warm-up left out; brackets hold the 95 % interval. Memory is what opening and running "
+            "the model added to its process. The floor is the least time this machine could take, by its measured peak; "
+            "below it, how many times that the median is.",
         ),
         pictures=(_picture(shown),),
         tables=(Table(counted(len(shown), "measurement"), _COLUMNS, tuple(_row(entry) for entry in shown)),),
@@ -64,7 +64,7 @@ def _row(entry: Entry) -> tuple[Cell, ...]:
         _tail(measurement, measurement.p99_s, 0.99),
         ms_cell(measurement.cold_load_s),
         ms_cell(measurement.warm_load_s),
-        mb_cell(measurement.memory.run_peak_bytes),
+        _memory(measurement),
         _energy(measurement),
         mb_cell(measurement.model.size_bytes),
         _floor(measurement),
@@ -81,6 +81,13 @@ def _tail(measurement: Measurement, estimate: Estimate, q: float) -> Cell:
     if measurement.runs < needed:
         return Cell(UNKNOWN, None, f"takes {needed} runs")
     return _quantile(estimate)
+
+
+def _memory(measurement: Measurement) -> Cell:
+    """What the run took, and beside it what it took of a GPU."""
+    gpu = measurement.memory.gpu_peak_bytes
+    beside = "" if gpu is None else f"and {digits(gpu / 1e6)} on the GPU"
+    return dataclasses.replace(mb_cell(measurement.memory.run_peak_bytes), detail=beside)
 
 
 def _energy(measurement: Measurement) -> Cell:
@@ -106,7 +113,7 @@ def _remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
         measurement = entry.measurement
         if measurement.floor.reason:
             reasons.setdefault(f"No floor: {measurement.floor.reason}", []).append(entry.label)
-        if measurement.energy.gross_j is None and measurement.energy.reason:
+        if measurement.energy.status != "not_requested" and measurement.energy.gross_j is None and measurement.energy.reason:
             reasons.setdefault(f"No energy: {measurement.energy.reason}", []).append(entry.label)
         if measurement.p50_s.reason:
             reasons.setdefault(f"No interval: {measurement.p50_s.reason}", []).append(entry.label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import edgekit
+from edgekit.profiling.statistics import minimum_samples
 from edgekit.report.collection import Collection
 from edgekit.report.content import Section
 from edgekit.report.quantities import counted, listed
@@ -16,35 +17,30 @@ def section(collection: Collection) -> Section:
     modes = sorted({measurement.conditions.mode for measurement in measurements})
     sentences = [
         f"Measured by edgekit {listed(sorted({m.fingerprint.edgekit for m in measurements}))}; this report was written by "
-        f"edgekit "
-        f"{edgekit.__version__}. Each subject ran in {_span(processes)} fresh processes, {_span(runs)} timed runs in all, "
-        f"after a "
-        "warm-up that went on until rolling medians agreed within 2 %, or was cut off and is then called not steady.",
+        f"edgekit {edgekit.__version__}. Each subject ran in {_span(processes)} fresh processes, {_span(runs)} timed runs in "
+        "all, after a warm-up that went on until rolling medians agreed within 2 %, or was cut off and is then called not "
+        "steady.",
     ]
     if "burst" in modes:
         sentences.append("Burst: subjects of one job took turns in short blocks in random order, so that drift hit them alike.")
     if "sustained" in modes:
         sentences.append("Sustained: one subject ran without a pause, so that heat and clocks count as they would in use.")
     sentences += [
-        "Quantiles are of the runs of all processes. Their 95 % intervals come from a bootstrap in two stages: processes are "
-        "drawn "
-        "with replacement (Kalibera and Jones 2013), and moving blocks of consecutive runs within each (Künsch 1989), since "
-        "runs "
-        "that follow each other are alike. No interval is given below the number of runs that can bound a quantile: 5 for the "
-        "median, 29 for p90, 299 for p99.",
+        "Quantiles are of the runs of all processes. Their 95 % intervals come from a bootstrap in two stages: processes "
+        "are drawn with replacement (Kalibera and Jones 2013), and moving blocks of consecutive runs within each (Künsch "
+        "1989), since runs that follow each other are alike. No interval is given below the number of runs that can bound a "
+        f"quantile: {minimum_samples(0.5)} for the median, {minimum_samples(0.9)} for p90, {minimum_samples(0.99)} for p99.",
         "The floor is the larger of two times: the model's multiply-adds at the fastest fp32 matrix product seen on the "
-        "machine, "
-        "and its weights, inputs and outputs at the fastest read of memory seen on it (Williams, Waterman and Patterson 2009).",
+        "machine, and its weights, inputs and outputs at the fastest read of memory seen on it (Williams, Waterman and "
+        "Patterson 2009).",
         "Energy is gross (everything in the counter's scope) and, beside it, what the idle machine would have taken less. A "
-        "counter "
-        "that did not move is not zero joules.",
+        "counter that did not move is not zero joules.",
     ]
     said = {
         "replayed": "Replayed: the session with the device was recorded earlier and played back.",
         "ingested": "Ingested: another tool measured, and its result file was read.",
         "reference timing": "Reference timing: an interpreter made to be right was timed where the runtime itself does not "
-        "run; "
-        "such a figure says nothing of that runtime or of a phone.",
+        "run; such a figure says nothing of that runtime or of a phone.",
         "interrupted": "Interrupted: the job ended before its time; its samples are those taken until then.",
     }
     marks = {mark for entry in (*collection.shown, *collection.past) for mark in entry.marks}

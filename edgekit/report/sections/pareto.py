@@ -71,8 +71,7 @@ def section(collection: Collection) -> Section:
     if any(choice.accuracy is not None for choices in contested for choice in choices):
         remarks = (
             "Published accuracy is the paper's, with the paper's weights and precision: none was evaluated here, and an "
-            "artifact made "
-            "of other weights, or in another precision, need not have it.",
+            "artifact made of other weights, or in another precision, need not have it.",
         )
     return Section(
         "pareto",
@@ -129,6 +128,8 @@ def _picture(choices: Sequence[Choice], index: int) -> Picture:
     """Size against latency and, where any is known, accuracy against latency."""
     drawn = sorted(choices, key=lambda choice: choice.latency_s)[: style.MOST_DRAWN]
     known = [choice for choice in drawn if choice.accuracy is not None]
+    if len({choice.accuracy for choice in known}) == 1:  # one model: its accuracy decides nothing
+        known = []
     figure = style.figure(3.3 if not known else 6.2, gap_in=0.08)
     panels = figure.subplots(2 if known else 1, 1, squeeze=False, sharex=True).flatten()
     best = {id(choice) for choice in front(choices)}
@@ -143,31 +144,31 @@ def _picture(choices: Sequence[Choice], index: int) -> Picture:
     panels[-1].set_xlabel("median latency, ms")
     style.magnitudes(panels[-1], "x", [choice.latency_s * 1e3 for choice in drawn])
     for panel, points in labelled:  # once everything is in its place
-        style.label_points(panel, points)
+        style.label_marks(panel, points)
     fingerprint = choices[0].entry.measurement.fingerprint
     where = f"{fingerprint.hardware or fingerprint.device}, {counted(fingerprint.threads or 0, 'thread')}"
     return Picture(
         f"pareto-{index}",
         figure,
         f"Latency, size and accuracy of {counted(len(drawn), 'choice')}.",
-        f"{where}. Filled marks are on the front, hollow ones are beaten; bars are 95 % intervals. Accuracy is published, "
-        f"not measured "
-        "here." + style.left_out(len(drawn), len(choices), "fastest"),
+        f"{where}. Filled marks are on the front, hollow ones are beaten; bars are 95 % intervals."
+        + (" Accuracy is published, not measured here." if known else "")
+        + style.left_out(len(drawn), len(choices), "fastest"),
     )
 
 
-def _draw(
-    axes: Axes, choices: Sequence[Choice], heights: Sequence[float], best: set[int]
-) -> list[tuple[float, float, str, float]]:
-    """One mark a choice; gives their places and labels."""
+def _draw(axes: Axes, choices: Sequence[Choice], heights: Sequence[float], best: set[int]) -> list[style.Mark]:
+    """One mark a choice; gives them to be labelled."""
     axes.grid()
     points = []
     for choice, height in zip(choices, heights, strict=True):
         color, marker = style.look(choice.entry.measurement.model.target)
         estimate = choice.entry.measurement.p50_s
+        reach = None
         if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low * 1e3, estimate.high * 1e3], [height, height], color=color, linewidth=1)
+            reach = estimate.low * 1e3, estimate.high * 1e3
+            axes.plot(reach, [height, height], color=color, linewidth=1)
         face = color if id(choice) in best else "white"
         axes.plot([choice.latency_s * 1e3], [height], marker, color=color, markerfacecolor=face, label=choice.entry.label)
-        points.append((choice.latency_s * 1e3, height, choice.entry.marked, style.MARK_PT))
+        points.append(style.Mark(choice.latency_s * 1e3, height, choice.entry.marked, reach=reach))
     return points

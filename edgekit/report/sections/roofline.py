@@ -71,9 +71,8 @@ def section(collection: Collection) -> Section:
         "Roofline",
         sentences=(
             "The roof is the fastest fp32 matrix product (flat part) and the fastest read of memory (slope) that were "
-            "measured on the "
-            "machine at the same number of threads. How far a mark lies below it is what a better lowering or runtime could "
-            "gain at most.",
+            "measured on the machine at the same number of threads. How far a mark lies below it is what a better lowering "
+            "or runtime could gain at most.",
         ),
         pictures=tuple(pictures),
         tables=(Table(counted(len(able), "measurement"), _COLUMNS, tuple(_row(entry) for entry in able)),),
@@ -153,8 +152,7 @@ def _operators_picture(entry: Entry, name: str) -> Picture:
         _drawn(_roof(entry.measurement.floor), points, sized=True),
         f"Roofline of the operators of {entry.marked}.",
         f"{entry.marked}: one mark a kind of operator, its area the time it takes. Operators run from the processor's "
-        f"caches, so one "
-        "may lie above the slope.",
+        "caches, so one may lie above the slope.",
     )
 
 
@@ -180,9 +178,9 @@ def _drawn(roof: tuple[float, float], points: Sequence[_Point], *, sized: bool =
     for point in points:
         color, marker = style.look(point.target)
         size = max(4.0, 22 * (point.time_s / total) ** 0.5) if sized else style.MARK_PT
-        labels.append((point.intensity, point.rate, point.label, size))
+        labels.append(style.Mark(point.intensity, point.rate, point.label, size))
         axes.plot([point.intensity], [point.rate], marker, color=color, markersize=size, alpha=0.75, label=point.label)
     axes.set_xlabel("multiply-adds per byte moved")
     axes.set_ylabel("reached, GMAC/s")
-    style.label_points(axes, labels)
+    style.label_marks(axes, labels)
     return figure

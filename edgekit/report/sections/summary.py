@@ -31,8 +31,8 @@ def _measured(collection: Collection) -> str:
     days = sorted({entry.started.strftime("%Y-%m-%d") for entry in shown if entry.started})
     when = "" if not days else f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[-1]}"
     return (
-        f"{counted(len(shown), 'measurement')} of {listed(models)}, made in {counted(jobs, 'job')}{when}, "
-        f"on {listed(machines, 4)}."
+        f"{counted(len(shown), 'measurement')} of {listed(models)}, made in {counted(jobs, 'job')}{when}, on "
+        f"{listed(machines, 4)}."
     )
 
 
@@ -77,8 +77,7 @@ def _provenance(collection: Collection) -> list[str]:
     if marks["reference timing"]:
         told.append(
             f"Of {counted(marks['reference timing'], 'measurement')} the timing is of edgekit's reference interpreter, not "
-            f"of the "
-            "runtime it stands for, nor of a phone."
+            "of the runtime it stands for, nor of a phone."
         )
     return told
 

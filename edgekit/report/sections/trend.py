@@ -64,10 +64,8 @@ def section(collection: Collection) -> Section:
         "Trend",
         sentences=(
             "A series is one subject on one device with one set of settings. Its line breaks where the fingerprint changed "
-            "(system, "
-            "runtime, edgekit): across a break figures do not compare. Jobs were made apart, so that what the machine did in "
-            "between is "
-            "in every change.",
+            "(system, runtime, edgekit): across a break figures do not compare. Jobs were made apart, so that what the "
+            "machine did in between is in every change.",
         ),
         pictures=(_picture(histories),),
         tables=(
@@ -145,9 +143,8 @@ def _picture(histories: Sequence[list[Moment]]) -> Picture:
         "trend",
         figure,
         f"Median latency over time of {counted(len(drawn), 'series', 'series')}.",
-        "Medians with their 95 % intervals. A dashed line is where the fingerprint changed, with what changed; a hollow mark "
-        "is the "
-        "first of another model file." + style.left_out(len(drawn), len(histories), "longest series"),
+        "Medians with their 95 % intervals. A dashed line is where the fingerprint changed, with what changed; a hollow "
+        "mark is the first of another model file." + style.left_out(len(drawn), len(histories), "longest series"),
     )
 
 
