@@ -13,10 +13,11 @@ from matplotlib.lines import Line2D
 from synthetic_measurements import measurement, process
 
 from edgekit.profiling.measurement import Measurement
+from edgekit.profiling.operators import grouped
 from edgekit.report import style
 from edgekit.report.collection import Collection, Entry, collect
 from edgekit.report.content import Picture, Section
-from edgekit.report.sections import comparison, distributions, latency, pareto, roofline, trend
+from edgekit.report.sections import comparison, distributions, latency, operators, pareto, roofline, trend
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +99,17 @@ def test_distributions_are_binned_counts_of_every_process() -> None:
         assert heights == pytest.approx(0.85 * counts / counts.max())
         assert counts.sum() >= runs - 2  # the slowest half per cent may lie beyond the edge
     assert [_at(line)[0] for line in _lines(axes, "median")] == [pytest.approx((11.0, 1)), pytest.approx((12.0, 0))]
+
+
+def test_operators_are_bars_as_long_as_they_take(collection: Collection) -> None:
+    profile = collection.shown[0].measurement.operators
+    assert profile is not None
+    kinds, modules = _one(operators.section(collection), "operators-1").figure.axes
+    groups = grouped(profile)
+    assert [bar.get_width() for bar in kinds.patches] == pytest.approx([group.time_s * 1e3 for group in groups])
+    assert sum(bar.get_width() for bar in modules.patches) == pytest.approx(5.2)
+    assert modules.get_yticklabels()[10].get_text() == "2 others"
+    assert len(operators.by_module(profile)) == 12
 
 
 def test_the_roofline_has_the_roof_and_every_model_under_it(collection: Collection) -> None:

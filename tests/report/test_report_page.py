@@ -141,4 +141,5 @@ def test_sections_say_what_should_be_doubted(page: Page, collection: Collection)
     assert warned == [(entry.label, warning) for entry in collection.shown for warning in table.warnings(entry.measurement)]
     assert ("lsnet_t-executorch", "not steady after the warm-up: let the machine come to rest and measure again") in warned
     assert "To be doubted: lsnet_t-executorch (not steady after the warm-up)" in page.text["summary"]
+    assert "the wheel has no event tracer" in page.text["operators"]
     assert "this machine has no energy counter" in page.text["latency"]

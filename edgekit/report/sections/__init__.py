@@ -13,6 +13,7 @@ ORDER = (
     "latency",
     "comparison",
     "distributions",  # what the intervals rest on
+    "operators",
     "roofline",
     "pareto",
     "trend",
