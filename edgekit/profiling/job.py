@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import edgekit
 from edgekit.devices import Block, Device, Facts, Opened, Trial
-from edgekit.devices.link.state import Watch
 from edgekit.errors import EdgekitError, Interrupted
 from edgekit.profiling import energy, roofline, static
+from edgekit.profiling.conditions import Watch
 from edgekit.profiling.measurement import Conditions, Energy, Fingerprint, Measurement, Memory, Model, Process
 from edgekit.profiling.plan import Plan
 from edgekit.profiling.settings import Settings

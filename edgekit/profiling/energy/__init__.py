@@ -115,18 +115,17 @@ def find(shell: Shell, gpu: int | None = None) -> Meter | Energy:
         from edgekit.profiling.energy import nvml
 
         return nvml.find(shell, gpu)
-    absent: list[Energy] = []
+    missing: list[Energy] = []
     for name in ORDER:
         found: Meter | Energy | None = importlib.import_module(f"{__name__}.{name}").find(shell)
         if isinstance(found, Meter):
             return found
         if found is not None:
-            absent.append(found)
-    telling = [energy for energy in absent if energy.status != "no_counter"]
-    if telling:
-        return telling[0]
-    reasons = [energy.reason for energy in absent if energy.reason]
-    return Energy("no_counter", reason="; ".join(reasons) or "this device has none of the counters that edgekit reads")
+            missing.append(found)
+    if not missing:
+        return Energy("no_counter", reason="this device has none of the counters that edgekit reads")
+    telling = [energy for energy in missing if energy.status != "no_counter"] or missing  # what can be had, before what cannot
+    return Energy(telling[0].status, reason="; ".join(energy.reason or energy.status for energy in telling))
 
 
 def absent(name: str, status: Absence, reason: str) -> Energy:

@@ -89,7 +89,7 @@ class FuelGauge(Meter):
 
     def __enter__(self) -> Meter:
         loop = f"n=0; while [ $n -lt {_MOST_SAMPLES} ]; do {self.sample_script}; sleep {_PERIOD_S}; n=$((n+1)); done"
-        self.shell.run(["sh", "-c", f"{_FILE} ({loop}) >$f 2>/dev/null </dev/null & echo $! >$f.pid"])
+        self.shell.run(["sh", "-c", f"{_FILE} rm -f $f; ({loop}) >$f 2>/dev/null </dev/null & echo $! >$f.pid"])
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

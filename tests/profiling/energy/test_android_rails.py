@@ -50,6 +50,18 @@ def test_rails_that_are_there_and_may_not_be_read_say_so(phone: Shims) -> None:
     assert "adb root" in (found.reason or "")
 
 
+def test_a_phone_that_could_be_measured_in_two_ways_is_told_both(phone: Shims) -> None:
+    phone.prints(
+        "dumpsys", {"powerstats": recording("dumpsys_powerstats.txt"), "battery": recording("dumpsys_battery_usb.txt")}
+    )
+    phone.prints("uname", {"-sm": "Linux aarch64\n"})
+    found = energy.find(LocalShell())
+    assert isinstance(found, Energy)
+    assert found.status == "permission_denied"
+    assert "adb root" in (found.reason or "")
+    assert "adb tcpip" in (found.reason or "")
+
+
 def test_a_phone_without_rails_has_no_such_counter(phone: Shims) -> None:
     phone.prints("dumpsys", {"powerstats": "PowerStatsService dumpsys: available Channels\n"})
     found = android_rails.find(LocalShell())
