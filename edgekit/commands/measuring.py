@@ -25,7 +25,7 @@ Spinning = Annotated[
 ]
 Duration = Annotated[
     float | None,
-    typer.Option("--duration", help="Seconds of timed runs of each subject.", show_default="4; 60 when sustained"),
+    typer.Option("--duration", help="Seconds of timed runs of each subject.", show_default="7; 60 when sustained"),
 ]
 Batch = Annotated[list[int] | None, typer.Option(help="Run in batches of this many; repeatable.", show_default="as exported")]
 Record = Annotated[Path | None, typer.Option(help="Record the session here, for --device replay:FILE.")]

@@ -82,6 +82,8 @@ class Block:
 
     latency_s: tuple[float, ...]
     waited_share: float | None = None
+    waited_s: tuple[float, ...] | None = None
+    """Of each run, for how long something else had its core."""
 
 
 class Trial(ABC):

@@ -59,12 +59,19 @@ class _Run:
             load_was_cold=self.opened.load_was_cold,
             first_run_s=self.opened.first_run_s,
             waited_share=statistics.fmean(known) if len(known) == len(waited) else None,
+            waited_s=_joined([block.waited_s for block in self._blocks]),
             cores=self.trial.cores,
         )
 
     @property
     def has_samples(self) -> bool:
         return any(block.latency_s for block in self._blocks)
+
+
+def _joined(parts: Sequence[tuple[float, ...] | None]) -> tuple[float, ...] | None:
+    """All parts in a row; None where one is unknown."""
+    known = [part for part in parts if part is not None]
+    return tuple(itertools.chain.from_iterable(known)) if len(known) == len(parts) else None
 
 
 @dataclasses.dataclass

@@ -8,7 +8,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,16 @@ def _status_bytes(field: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:")), None)
+
+
+def thread_wait_clock() -> Callable[[], float] | None:
+    """Reads, in microseconds of time, the seconds for which the thread that calls this was ready to run while something else
+    had the core. None where the system does not keep count (Linux does)."""
+    try:
+        counts = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
+    return lambda: int(os.pread(counts, 64, 0).split()[1]) / 1e9
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -70,6 +70,9 @@ class Process:
     waited_share: float | None = None
     """Share of the timed blocks for which its threads were ready to run while something else had their core: latencies
     then include the waiting. Linux tells."""
+    waited_s: tuple[float, ...] | None = None
+    """Of each timed run, for how long the calling thread was ready to run while something else had its core: `latency_s`
+    includes it, comparisons leave it out. Null where unknown, and for what computes elsewhere or in several threads."""
     cores: tuple[int, ...] | None = None
     """The cores the process was pinned to; null when it could move."""
 
@@ -298,10 +301,9 @@ class Measurement:
     outliers: int
     """Runs slower than the third quartile by more than three times the interquartile range."""
     drift: float | None
-    """Median of a process's last quarter over that of its first, of the process where it is furthest from 1; null
-    below 8 runs a process."""
+    """Median of a process's last quarter over that of its first: the median over the processes; null below 8 runs a process."""
     steady: bool | None
-    """Whether every process was steady after its warm-up; null where unknown, as is the next."""
+    """Whether most processes were steady after their warm-up; null where unknown, as is the next."""
     waited_share: float | None
     """That of the process that waited most."""
     cold_load_s: float | None

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from edgekit.profiling.settings import Settings
 
-_PROCESSES = 2
-_BLOCK_S = 0.25
+_PROCESS_S = 0.5
+"""Of timed runs in one process: more of them would tell little, as processes differ more than the runs of one."""
+_LEAST_PROCESSES, _MOST_PROCESSES = 2, 30
+_BLOCK_S = 0.1
 _LEAST_BLOCKS = 5
 _SUSTAINED_BLOCK_S = 1.0
 
@@ -28,4 +30,5 @@ def of(settings: Settings) -> Plan:
         return Plan(
             processes=1, blocks=max(_LEAST_BLOCKS, round(settings.seconds / _SUSTAINED_BLOCK_S)), block_s=_SUSTAINED_BLOCK_S
         )
-    return Plan(_PROCESSES, max(_LEAST_BLOCKS, round(settings.seconds / _PROCESSES / _BLOCK_S)), _BLOCK_S)
+    processes = min(max(_LEAST_PROCESSES, round(settings.seconds / _PROCESS_S)), _MOST_PROCESSES)
+    return Plan(processes, max(_LEAST_BLOCKS, round(settings.seconds / processes / _BLOCK_S)), _BLOCK_S)

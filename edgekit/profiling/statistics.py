@@ -1,15 +1,17 @@
-"""Statistics of latencies: quantiles with intervals, spread, drift, steadiness, and the ratio of two medians.
+"""Statistics of latencies: quantiles with intervals, spread, drift, and the ratio of two medians.
 
-Latencies of one process are autocorrelated, and processes differ (memory layout, what the machine did meanwhile). The
-intervals therefore come from a bootstrap in two stages: processes are drawn with replacement (Kalibera and Jones 2013),
-and moving blocks of consecutive runs within each (Künsch 1989). With the usual two processes the first stage
-is coarse, and an interval errs on the narrow side where processes truly differ.
+Processes of one model differ, mostly in where their memory came to lie, and more than the runs of one process do: an
+interval takes several of them, and Student's t of what they say one by one (Kalibera and Jones 2013). Latencies of one
+process are autocorrelated: where there is one process alone, and for quantiles beside the former, the interval comes from
+a bootstrap of processes and of moving blocks of consecutive runs within each (Künsch 1989). What was chosen and how well
+it holds: reports/statistics.md.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +20,22 @@ from edgekit.profiling.measurement import Estimate
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _CHUNK_ELEMENTS = 1 << 22
 """Bounds the bootstrap's memory to some tens of megabytes."""
 
 Samples = npt.NDArray[np.float64]
 Processes = Sequence[Sequence[float]]
 """Samples by process, each in the order they were taken."""
+Blocks = Sequence[Sequence[float]]
+"""Samples of one process by block."""
 
 
 def quantile(processes: Processes, q: float, *, seed: int = 0) -> Estimate:
-    """The pooled `q`-quantile and its 95 % interval; without interval below `minimum_samples(q)` runs."""
+    """The pooled `q`-quantile and its 95 % interval; without interval below `minimum_samples(q)` runs.
+
+    The interval is the bootstrap's, or that of the processes' own quantiles where it is wider.
+    """
     arrays = _arrays(processes)
     pooled = np.concatenate(arrays)
     value = float(np.quantile(pooled, q))
@@ -35,38 +43,52 @@ def quantile(processes: Processes, q: float, *, seed: int = 0) -> Estimate:
     if pooled.size < needed:
         return Estimate(value, None, None, f"an interval takes {needed} runs, there are {pooled.size}")
     draw = _Draw(seed, len(arrays), _blocks(arrays, q))
-    return _interval(value, [np.quantile(part, q, axis=1) for part in draw.resamples(arrays)])
+    within = _interval(value, [np.quantile(part, q, axis=1) for part in draw.resamples(arrays)])
+    between = _about(value, _log_quantiles(arrays, q)) if len(arrays) > 1 else within
+    return _wider(within, between)
 
 
-def ratio_of_medians(processes: Processes, reference: Processes, *, paired: bool, seed: int = 0) -> Estimate:
-    """The median of `processes` over that of `reference`, with the 95 % interval of the log ratio.
+def ratio_of_medians(processes: Sequence[Blocks], reference: Sequence[Blocks], *, paired: bool, seed: int = 0) -> Estimate:
+    """The median latency of `processes` over that of `reference`, with the 95 % interval of the log ratio.
 
-    `paired` says that the two were interleaved in one job: then the bootstrap takes the same process and the same
-    stretch of time from both, so that what the machine did to both cancels.
+    It is the geometric mean over the processes, each counting once. `paired` says that the two took turns in one job: each
+    block of one is then compared with the block of the other in the same round, so that what the machine did to both
+    cancels, and a process's ratio is the median over its rounds. With one process of either, the interval comes from a
+    bootstrap of their runs.
     """
-    arrays, references = _arrays(processes), _arrays(reference)
-    value = float(np.median(np.concatenate(arrays)) / np.median(np.concatenate(references)))
-    fewest = min(sum(map(len, arrays)), sum(map(len, references)))
+    fewest = min(sum(map(len, itertools.chain.from_iterable(each))) for each in (processes, reference))
+    pairs = min(len(processes), len(reference))
+    if paired:  # an interrupted job may have more of one
+        processes, reference = processes[:pairs], reference[:pairs]
+    joined, others = _arrays(map(_joined, processes)), _arrays(map(_joined, reference))
+    logs, other_logs = _log_quantiles(joined, 0.5), _log_quantiles(others, 0.5)
+    if paired:
+        logs = np.array([_log_ratio(*pair) for pair in zip(processes, reference, strict=True)])
+        other_logs = np.zeros(pairs)
+    value = math.exp(logs.mean() - other_logs.mean())
     if fewest < minimum_samples(0.5):
-        return Estimate(value, None, None, f"an interval takes {minimum_samples(0.5)} runs of each, one has {fewest}")
-    blocks, reference_blocks = _blocks(arrays, 0.5), _blocks(references, 0.5)
-    if paired and len(arrays) == len(references):
-        blocks = reference_blocks = min(blocks, reference_blocks)
-        seeds = seed, seed
-    else:
-        seeds = seed, seed + 1
-    medians = [np.median(part, axis=1) for part in _Draw(seeds[0], len(arrays), blocks).resamples(arrays)]
-    reference_medians = [
-        np.median(part, axis=1) for part in _Draw(seeds[1], len(references), reference_blocks).resamples(references)
-    ]
-    log_ratios = np.log(np.concatenate(medians)) - np.log(np.concatenate(reference_medians))
-    return _interval(value, [log_ratios], back=math.exp)
+        reason = f"an interval takes {minimum_samples(0.5)} runs of each, one has {fewest}"
+        return Estimate(value, None, None, reason)
+    if pairs == 1:
+        return _bootstrapped_ratio(joined, others, value, paired=paired, seed=seed)
+    return _about(value, logs) if paired else _about_difference(value, logs, other_logs)
 
 
 def minimum_samples(q: float) -> int:
     """The fewest samples whose largest bounds the `q`-quantile with 95 % confidence: 1 - q^n >= 0.95 (order
     statistics). 29 for p90, 59 for p95, 299 for p99."""
     return math.ceil(math.log(1 - CONFIDENCE) / math.log(q))
+
+
+def student(freedom: float) -> float:
+    """The 97.5 % quantile of Student's t: exact to three digits up to ten degrees of freedom (rounded down), beyond that by
+    Fisher's expansion about the normal distribution's."""
+    if freedom < len(_STUDENT) + 1:
+        return _STUDENT[math.floor(freedom) - 1]
+    z = 1.959964
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def mad(processes: Processes) -> float:
@@ -83,15 +105,15 @@ def outliers(processes: Processes) -> int:
 
 
 def drift(processes: Processes) -> float | None:
-    """The last quarter's median over the first's, of the process where it is furthest from 1. None when a process has
-    fewer than 8 runs: a quarter of one run tells nothing."""
+    """The last quarter's median over the first's: the median over the processes. None when a process has fewer than 8 runs: a
+    quarter of one run tells nothing."""
     if min(map(len, processes)) < 8:
         return None
-    ratios = []
+    logs = []
     for samples in _arrays(processes):
         quarter = samples.size // 4
-        ratios.append(float(np.median(samples[-quarter:]) / np.median(samples[:quarter])))
-    return max(ratios, key=lambda ratio: abs(math.log(ratio)))
+        logs.append(math.log(np.median(samples[-quarter:]) / np.median(samples[:quarter])))
+    return math.exp(float(np.median(logs)))
 
 
 def block_length(samples: Samples, q: float) -> int:
@@ -127,6 +149,60 @@ def _blocks(arrays: Sequence[Samples], q: float) -> int:
     """How many blocks make up one process in a resample."""
     length = max(block_length(array, q) for array in arrays)
     return max(1, min(map(len, arrays)) // length)
+
+
+def _log_quantiles(arrays: Sequence[Samples], q: float) -> Samples:
+    """The logarithm of each process's own quantile."""
+    return np.log([float(np.quantile(array, q)) for array in arrays])
+
+
+def _log_ratio(blocks: Blocks, others: Blocks) -> float:
+    """Of the medians of two processes that took turns: the median over their rounds."""
+    rounds = zip(blocks, others, strict=False)  # an interrupted job may have a block more of one
+    return float(np.median([math.log(np.median(block) / np.median(other)) for block, other in rounds]))
+
+
+def _joined(blocks: Blocks) -> list[float]:
+    return list(itertools.chain.from_iterable(blocks))
+
+
+def _about(value: float, logs: Samples) -> Estimate:
+    """Student's interval for the mean of `logs`, laid about `value` as a factor."""
+    factor = math.exp(student(logs.size - 1) * math.sqrt(logs.var(ddof=1) / logs.size))
+    return Estimate(value, value / factor, value * factor)
+
+
+def _about_difference(value: float, logs: Samples, others: Samples) -> Estimate:
+    """Welch's interval for the difference of two means of logarithms, laid about `value` as a factor."""
+    parts = [float(some.var(ddof=1)) / some.size for some in (logs, others)]
+    if sum(parts) == 0:
+        return Estimate(value, value, value)
+    freedom = sum(parts) ** 2 / sum(part**2 / (some.size - 1) for part, some in zip(parts, (logs, others), strict=True))
+    factor = math.exp(student(freedom) * math.sqrt(sum(parts)))
+    return Estimate(value, value / factor, value * factor)
+
+
+def _wider(one: Estimate, other: Estimate) -> Estimate:
+    """The value with the lower of the lower bounds and the higher of the higher."""
+    low, high = ([bound for bound in bounds if bound is not None] for bounds in ((one.low, other.low), (one.high, other.high)))
+    return Estimate(one.value, min(low), max(high))
+
+
+def _bootstrapped_ratio(
+    arrays: Sequence[Samples], references: Sequence[Samples], value: float, *, paired: bool, seed: int
+) -> Estimate:
+    """The ratio with the interval that the runs of one process alone give; other processes might say otherwise."""
+    blocks, reference_blocks = _blocks(arrays, 0.5), _blocks(references, 0.5)
+    seeds = seed, seed + 1
+    if paired:
+        blocks = reference_blocks = min(blocks, reference_blocks)
+        seeds = seed, seed
+    medians = [np.median(part, axis=1) for part in _Draw(seeds[0], len(arrays), blocks).resamples(arrays)]
+    reference_medians = [
+        np.median(part, axis=1) for part in _Draw(seeds[1], len(references), reference_blocks).resamples(references)
+    ]
+    log_ratios = np.log(np.concatenate(medians)) - np.log(np.concatenate(reference_medians))
+    return _interval(value, [log_ratios], back=math.exp)
 
 
 class _Draw:
@@ -165,5 +241,5 @@ def _interval(value: float, parts: Sequence[Samples], back: Callable[[float], fl
     return Estimate(value, min(low, value), max(high, value))
 
 
-def _arrays(processes: Processes) -> list[Samples]:
+def _arrays(processes: Iterable[Sequence[float]]) -> list[Samples]:
     return [np.asarray(samples, dtype=np.float64) for samples in processes]

@@ -59,7 +59,7 @@ def summarize(
         mad_s=statistics.mad(samples),
         outliers=statistics.outliers(samples),
         drift=statistics.drift(samples),
-        steady=_every([process.steady for process in processes]),
+        steady=_most([process.steady for process in processes]),
         waited_share=max(_known(process.waited_share for process in processes), default=None),
         cold_load_s=_median(process.load_s for process in processes if process.load_was_cold),
         warm_load_s=_median(process.load_s for process in processes if process.load_was_cold is False),
@@ -89,6 +89,7 @@ def _median(values: Iterable[float | None]) -> float | None:
     return stdlib_statistics.median(known) if known else None
 
 
-def _every(answers: Sequence[bool | None]) -> bool | None:
-    """Whether all are true; None where one is unknown and none is false."""
-    return False if False in answers else None if None in answers else True
+def _most(answers: Sequence[bool | None]) -> bool | None:
+    """Whether more than half are true; None where those that are unknown decide."""
+    half, true, unknown = len(answers) / 2, answers.count(True), answers.count(None)
+    return True if true > half else False if true + unknown <= half else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from edgekit.profiling.comparison import ratio
@@ -11,6 +12,9 @@ from edgekit.profiling.measurement import Estimate, Measurement
 _NOTABLE_WAIT = 0.02
 _NOTABLE_DRIFT = 0.05
 _NOTABLE_DISAGREEMENT = 0.05
+_NOTABLE_OUTLIERS = 0.02
+_NOTABLE_LOAD = 1.5
+"""A measurement just before this one leaves up to 1 behind."""
 
 
 def rows(measurements: Sequence[Measurement]) -> list[dict[str, str]]:
@@ -92,9 +96,14 @@ def doubts(measurement: Measurement) -> list[str]:
             f"latency drifted by {measurement.drift - 1:+.0%} within a process: the machine heats up, or is busy with "
             "something else"
         )
-    medians = sorted(_median(process.latency_s) for process in measurement.processes)
-    if medians[-1] / medians[0] > 1 + _NOTABLE_DISAGREEMENT:
-        found.append(f"processes disagree by {medians[-1] / medians[0] - 1:.0%}: the interval shows it; measure longer")
+    disagreement = _disagreement([_median(process.latency_s) for process in measurement.processes])
+    if disagreement > _NOTABLE_DISAGREEMENT:
+        found.append(f"processes disagree by {disagreement:.0%}: the interval shows it; --duration adds more of them")
+    if measurement.outliers > _NOTABLE_OUTLIERS * measurement.runs:
+        found.append(
+            f"{measurement.outliers / measurement.runs:.1%} of the runs took far longer than the others: p99 is what "
+            "interrupts the model, not the model; close other programs and measure again"
+        )
     if measurement.floor.peak_calm is False:
         found.append("the floor may be too high: the machine was busy when its peak was measured")
     if measurement.floor.beaten:
@@ -106,12 +115,18 @@ def doubts(measurement: Measurement) -> list[str]:
 
 
 def _of_conditions(measurement: Measurement, *, doubted: bool) -> list[str]:
-    """What the device's condition adds: heat always; its governors where the figures are `doubted` already."""
+    """What the device's condition adds: heat always; other load and its governors where the figures are `doubted` already."""
     before, after = measurement.conditions.before, measurement.conditions.after
     found = []
     hottest = max((state.thermal_status for state in (before, after) if state and state.thermal_status is not None), default=0)
     if hottest > 0:
         found.append(f"the device slows itself down for heat (thermal status {hottest} of 6): let it cool and measure again")
+    load = before.load_1min if before else None
+    if doubted and load is not None and load > _NOTABLE_LOAD:
+        found.append(
+            f"the machine was busy before it started (load {load:.1f}), and other programs share its memory and clocks: close "
+            "them and measure again"
+        )
     governors = [name for name in (before.governors if before else None) or () if name != "performance"]
     if doubted and governors:
         found.append(
@@ -123,6 +138,14 @@ def _of_conditions(measurement: Measurement, *, doubted: bool) -> list[str]:
 
 def _median(samples: Sequence[float]) -> float:
     return sorted(samples)[len(samples) // 2]
+
+
+def _disagreement(medians: Sequence[float]) -> float:
+    """How far the third quartile of the processes' medians lies above the first: one odd process is no disagreement."""
+    if len(medians) < 2:
+        return 0.0
+    first, _, third = statistics.quantiles(medians, method="inclusive")
+    return third / first - 1
 
 
 def milliseconds(estimate: Estimate) -> str:

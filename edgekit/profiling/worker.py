@@ -71,6 +71,8 @@ class _Host:
         self._arrays = arrays = [_input(spec, subject) for spec in specs]
         # `prepared`, not `run`: checking the arrays each time is edgekit's cost, not the runtime's.
         self._run, self._clock = self._session.prepared(arrays), self._session.clock()
+        # Where other threads or a GPU compute, a wait of this thread is not the run's.
+        self._thread_waited = machine.thread_wait_clock() if self._threads == 1 and gpu is None else None
         started = self._clock()
         outputs = self._run()
         first_run_s = self._clock() - started
@@ -92,14 +94,14 @@ class _Host:
 
     def warm_up(self) -> dict[str, Any]:
         """Run until steady."""
-        result = timing.warm_up(self._run, clock=self._clock)
+        result = timing.warm_up(self._run, clock=self._clock, waited=self._thread_waited)
         return {"runs": result.runs, "seconds": result.seconds, "steady": result.steady}
 
     def block(self, duration_s: float, whole: bool = False) -> dict[str, Any]:
         """Seconds of each run of one block, to the nanosecond, and the share of the block spent waiting for a core. A `whole`
         block goes on untimed when it has its samples before `duration_s` is over."""
         before_s, started = machine.core_wait_s(), time.perf_counter()
-        latency_s = timing.block(self._run, clock=self._clock, duration_s=duration_s)
+        runs = timing.block(self._run, clock=self._clock, duration_s=duration_s, waited=self._thread_waited)
         if whole:
             self.run_for(max(0.0, duration_s - (time.perf_counter() - started)))
         after_s, elapsed_s = machine.core_wait_s(), time.perf_counter() - started
@@ -107,7 +109,11 @@ class _Host:
             waited = None
         else:
             waited = (after_s - before_s) / elapsed_s / self._threads
-        return {"latency_s": [round(seconds, 9) for seconds in latency_s], "waited_share": waited}
+        return {
+            "latency_s": [round(seconds, 9) for seconds in runs.latency_s],
+            "waited_s": runs.waited_s and [round(seconds, 9) for seconds in runs.waited_s],
+            "waited_share": waited,
+        }
 
     def run_for(self, duration_s: float) -> int:
         """Run for `duration_s`; how many runs that were."""

@@ -81,13 +81,29 @@ def test_the_summary_takes_every_process_into_account(measurement: _Build, proce
     assert made.p50_s.value == 0.03
     assert made.p90_s.low is not None
     assert made.p99_s.reason == "an interval takes 299 runs, there are 41"
-    assert made.steady is False
+    assert made.steady is None, "one was, one was not, one does not tell"
     assert (made.cold_load_s, made.warm_load_s) == (pytest.approx(0.2), 0.05)
     assert made.first_run_s == 1.5
     assert made.memory == Memory(run_peak_bytes=3, process_peak_bytes=5)
     assert made.drift is None, "one process is too short to tell"
     assert made.waited_share == 0.5
     assert measurement([process([0.01], waited_share=None)]).waited_share is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "verdict"),
+    [
+        ((True, True, False), True),
+        ((True, False), False),
+        ((False, None), False),
+        ((True, True, None), True),
+        ((True, None), None),
+    ],
+)
+def test_most_processes_decide_whether_it_was_steady(
+    measurement: _Build, process: _MakeProcess, answers: tuple[bool | None, ...], verdict: bool | None
+) -> None:
+    assert measurement([process([0.01], steady=answer) for answer in answers]).steady is verdict
 
 
 def test_the_fingerprint_says_what_was_measured_on_what(measurement: _Build) -> None:

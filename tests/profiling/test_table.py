@@ -36,13 +36,14 @@ def test_a_calm_measurement_warns_of_nothing(measurement: Callable[..., Measurem
 def test_every_doubt_is_told(measurement: Callable[..., Measurement], process: Callable[..., Process]) -> None:
     busy_peak = roofline.Peak(5e10, 2e10, calm=False)
     restless = measurement(
-        [process([0.001] * 8 + [0.002] * 8, steady=False, waited_share=0.5), process([0.001] * 16)], peak=busy_peak
+        [process([0.001] * 8 + [0.002] * 8, steady=False, waited_share=0.5), process([0.001] * 8 + [0.0012] * 8, steady=False)],
+        peak=busy_peak,
     )
     waited, unsteady, drifted, apart, busy, beaten = table.warnings(restless)
     assert waited.startswith("another program had the core 50% of the time")
     assert unsteady.startswith("not steady")
-    assert drifted.startswith("latency drifted by +100%")
-    assert apart.startswith("processes disagree by 100%")
+    assert drifted.startswith("latency drifted by +55%")
+    assert apart.startswith("processes disagree by 29%")
     assert busy.startswith("the floor may be too high")
     assert beaten.startswith("faster than its floor")
 
@@ -75,3 +76,29 @@ def test_the_reference_interpreter_s_timing_is_told_for_what_it_is(measurement: 
     assert warning.startswith("reference timing, not a phone's")
     assert made.as_dict()["reference_timing"] is True
     assert measurement().as_dict()["reference_timing"] is False
+
+
+def test_a_busy_machine_is_told_where_there_is_doubt(measurement: Callable[..., Measurement]) -> None:
+    def at_load(made: Measurement, load: float) -> list[str]:
+        return table.warnings(replace(made, conditions=replace(made.conditions, before=DeviceState(load_1min=load))))
+
+    restless = replace(measurement(), steady=False)
+    assert at_load(measurement(), 2.4) == []
+    assert [text for text in at_load(restless, 1.2) if "busy" in text] == []
+    busy = at_load(restless, 2.4)[-1]
+    assert busy.startswith("the machine was busy before it started (load 2.4)")
+    assert busy.endswith("close them and measure again")
+
+
+def test_many_interrupted_runs_are_told(measurement: Callable[..., Measurement], process: Callable[..., Process]) -> None:
+    few, many = [process([0.01] * 99 + [0.03])] * 2, [process([0.01] * 97 + [0.03] * 3)] * 2
+    assert table.warnings(measurement(few)) == []
+    (told,) = table.warnings(measurement(many))
+    assert told.startswith("3.0% of the runs took far longer")
+
+
+def test_one_odd_process_is_no_disagreement(measurement: Callable[..., Measurement], process: Callable[..., Process]) -> None:
+    odd = [process([0.0099, 0.01, 0.0101] * 7)] * 6 + [process([0.01055, 0.01056, 0.01057] * 7)]
+    assert table.warnings(measurement(odd)) == []
+    (told,) = table.warnings(measurement([process([latency] * 20) for latency in (0.01, 0.01, 0.011, 0.012)]))
+    assert told.startswith("processes disagree by 12%")

@@ -69,7 +69,8 @@ class WorkerTrial(Trial):
 
     def block(self, duration_s: float) -> Block:
         answer = self._ask("block", duration_s=duration_s, whole=self._sustained)
-        return Block(tuple(answer["latency_s"]), answer["waited_share"])
+        waited_s = answer.get("waited_s")  # recordings made before there was one lack it
+        return Block(tuple(answer["latency_s"]), answer["waited_share"], None if waited_s is None else tuple(waited_s))
 
     def run_for(self, duration_s: float) -> int:
         return int(self._ask("run_for", duration_s=duration_s))

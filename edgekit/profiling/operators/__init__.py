@@ -74,7 +74,7 @@ def of_session(session: Session, arrays: Sequence[Array]) -> OperatorProfile:
 def timed_runs(run: Callable[[], object], *, duration_s: float = _RUNS_S) -> int:
     """Warm up, then run for about `duration_s`; how many runs the latter were (the last ones)."""
     timing.block(run, clock=time.perf_counter, duration_s=_WARM_UP_S)
-    return len(timing.block(run, clock=time.perf_counter, duration_s=duration_s))
+    return len(timing.block(run, clock=time.perf_counter, duration_s=duration_s).latency_s)
 
 
 @dataclass(frozen=True)
