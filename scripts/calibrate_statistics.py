@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import profiling_overhead
 import real_runs
 import synthetic_latencies
 from slowed import SLOWDOWN
@@ -285,16 +286,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--synthetic", action="store_true", help="only the synthetic series")
     parser.add_argument("--real", action="store_true", help="only the real runs")
+    parser.add_argument("--overhead", action="store_true", help="only what profiling adds")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop collecting real runs after about so many")
     parser.add_argument("--kept", type=Path, default=cache.folder() / "calibration", help="where results are kept as they come")
     asked = parser.parse_args()
-    everything = asked.synthetic == asked.real
+    everything = not (asked.synthetic or asked.real or asked.overhead)
     if asked.synthetic or everything:
         keep(asked.kept / "synthetic.md", synthetic_section(TRIALS))
     if asked.real or everything:
         real_runs.collect(artifact(asked.kept), asked.kept / "real.jsonl", minutes=asked.minutes)
     if samples := real_runs.read(asked.kept / "real.jsonl"):
         keep(asked.kept / "real.md", real_section(samples))
+    if asked.overhead or everything:
+        keep(asked.kept / "overhead.md", profiling_overhead.section(artifact(asked.kept)))
     parts = [asked.kept / name for name in ("real.md", "synthetic.md", "overhead.md")]
     text = report([part.read_text() for part in parts if part.exists()])
     REPORT.write_text(text)

@@ -46,7 +46,7 @@ def _from_json(record: dict[str, Any]) -> Sample:
 def collect(artifact: Path, file: Path, *, minutes: float) -> None:
     """Go on where the last call ended, for about so many minutes: each sample is written as soon as it is there."""
     ends = time.monotonic() + 60 * minutes
-    for kind in _missing(read(file)):
+    for kind in missing(read(file)):
         if time.monotonic() >= ends:
             return
         started = time.monotonic()
@@ -60,7 +60,7 @@ def collect(artifact: Path, file: Path, *, minutes: float) -> None:
         print(f"{kind}: {medians} ms in {took_s:.0f} s, load {load:.1f}", flush=True)
 
 
-def _missing(there: list[Sample]) -> Iterator[str]:
+def missing(there: list[Sample]) -> Iterator[str]:
     """What is still to be measured, one kind after the other in turns, so that both see the same loads."""
     left = {"interleaved": JOBS, "in turns": TURNS}
     for sample in there:
