@@ -68,7 +68,7 @@ class SshDevice(WorkerDevice):
 
     @functools.cached_property
     def _facts_there(self) -> dict[str, Any]:
-        with self._worker(f"what {self.name} is", 1) as worker:
+        with self._worker("the board itself", 1) as worker:
             told: dict[str, Any] = worker.ask("machine")
         return told
 
@@ -76,11 +76,13 @@ class SshDevice(WorkerDevice):
         return self._facts_there
 
     def _measured_peak(self, threads: int, cores: tuple[int, ...] | None) -> roofline.Peak:
-        with self._worker(f"the peak of {self.name}", threads) as worker:
+        with self._worker("the board's peak", threads) as worker:
             return roofline.ask(worker, threads, cores)
 
     def _opens(self, subject: Subject) -> Path:
         path = Path(subject.opens)
+        if path.suffix in runner.SUFFIXES and not path.exists():
+            raise UsageError(f"there is no file {subject.name}", next_step="give an artifact or a model file")
         if path.suffix not in runner.SUFFIXES or not path.is_file():
             raise Unsupported(
                 f"{subject.name} cannot be measured on {self.name}",

@@ -90,6 +90,11 @@ def test_what_a_board_cannot_open_is_refused_before_anything_is_sent(board: sshd
     assert not board.sessions()
 
 
+def test_a_file_that_is_not_here(board: sshd.Server) -> None:
+    with _device(board.device) as device, pytest.raises(UsageError, match=r"there is no file nowhere\.onnx"):
+        device.start(describe("nowhere.onnx"), Settings(), cold=False)
+
+
 def test_an_error_from_there_names_the_file_here(board: sshd.Server, bare: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
@@ -127,7 +132,7 @@ def test_outputs_of_another_model_do_not_pass(tiny_artifact: Path) -> None:
 
 def test_no_python_there(board: sshd.Server) -> None:
     error = sshd.failure(f"{board.device}/opt/none/bin/python")
-    assert error.what.endswith("cannot run /opt/none/bin/python")
+    assert error.what.endswith("cannot run edgekit's runner with /opt/none/bin/python")
     assert "No such file or directory" in error.cause
     assert "apt install python3" in error.next_step
 
@@ -137,8 +142,8 @@ def test_a_python_for_another_architecture(board: sshd.Server, tmp_path: Path) -
     python.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00" + bytes(100))  # RISC-V's
     python.chmod(0o755)
     error = sshd.failure(f"{board.device}{python}")
-    assert error.what.endswith(f"cannot run {python}")
-    assert "name another after the address" in error.next_step
+    assert error.what.endswith(f"cannot run edgekit's runner with {python}")
+    assert "after the address" in error.next_step
 
 
 @pytest.mark.parametrize(("packages", "missing"), [((), "numpy"), (("numpy",), "onnxruntime")])

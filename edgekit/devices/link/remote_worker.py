@@ -20,7 +20,7 @@ _END_LIMIT_S = 2.0
 _MISSING = re.compile(r"No module named '(\w+)")
 _PACKAGES = {"torch": "executorch"}
 """What brings a module that its own package need not be asked for."""
-_NO_COMMAND, _NOT_EXECUTABLE, _SIGNALLED = 127, 126, 128
+_NO_COMMAND, _SIGNALLED = 127, 128
 _BY_SIGNAL = {
     signal.SIGKILL: "the system may have run out of memory: end other programs there, or measure a smaller model",
     signal.SIGILL: "the runtime there was built for another processor: install the build for this one, or an older version",
@@ -100,19 +100,18 @@ class RemoteWorker(Worker):
                 cause=f"its {self._python} cannot import it",
                 next_step=f"install it there: {self._python} -m pip install {package} (docs/boards.md tells more)",
             )
-        if code in (_NO_COMMAND, _NOT_EXECUTABLE):
+        if code in (_NO_COMMAND, runner.NO_PYTHON):
             return DeviceError(
-                f"{self._ssh.name} cannot run {self._python}",
-                cause=words,
-                next_step="install Python there (sudo apt install python3), or name another after the address: "
-                "ssh:pi@board/~/venv/bin/python",
+                f"{self._ssh.name} cannot run edgekit's runner with {self._python}",
+                cause=words.splitlines()[-1],
+                next_step=f"install Python {runner.OLDEST} or newer there (sudo apt install python3); where it is not python3, "
+                "name it after the address: ssh:pi@board/~/venv/bin/python",
             )
         ending = f"exited with status {code}"
         next_step = "measure it on the host too, to see whether it is the runtime there"
-        if code > _SIGNALLED:
-            number = code - _SIGNALLED
-            ending = f"was ended by {signal.Signals(number).name}"
-            next_step = _BY_SIGNAL.get(signal.Signals(number), next_step)
+        if code - _SIGNALLED in set(signal.Signals):
+            ended_by = signal.Signals(code - _SIGNALLED)
+            ending, next_step = f"was ended by {ended_by.name}", _BY_SIGNAL.get(ended_by, next_step)
         return DeviceError(
             f"measuring {self._subject} on {self._ssh.name} failed", cause=f"its process {ending}; {words}", next_step=next_step
         )

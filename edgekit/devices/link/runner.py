@@ -29,12 +29,16 @@ MODULES: Final = (
 SUFFIXES: Final = (onnxruntime.SUFFIX, executorch.SUFFIX)
 """Of the model files that it opens."""
 OLDEST_PYTHON: Final = (3, 10)
+OLDEST: Final = ".".join(map(str, OLDEST_PYTHON))
+NO_PYTHON: Final = 126
+"""How it ends by a Python that cannot run it: as a shell does, when a file is there and cannot be executed."""
 
 _MAIN = f"""\
 import sys
 
 if sys.version_info < {OLDEST_PYTHON}:  # an older Python may not even parse what is imported next
-    sys.exit("Python %d.%d is too old: the runner takes {".".join(map(str, OLDEST_PYTHON))} or newer" % sys.version_info[:2])
+    sys.stderr.write("Python %d.%d is too old: the runner takes {OLDEST} or newer\\n" % sys.version_info[:2])
+    sys.exit({NO_PYTHON})
 
 from edgekit.profiling.worker import main
 

@@ -65,5 +65,5 @@ def test_an_older_python_says_what_it_takes(packed: Path) -> None:
     ast.parse(main, feature_version=(3, 4))
     program = f"import sys\nsys.version_info = (3, 8, 10)\nexec({main!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == runner.NO_PYTHON
     assert done.stderr == "Python 3.8 is too old: the runner takes 3.10 or newer\n"
