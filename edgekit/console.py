@@ -176,9 +176,9 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     first = measurements[0].fingerprint
     threads = "its own threads" if first.threads is None else f"{first.threads} thread{'s' if first.threads > 1 else ''}"
     note(f"{first.hardware or first.cpu or first.os}; {threads}; inputs: {measurements[0].conditions.inputs}")
-    for measurement in measurements:
-        for warning in table.warnings(measurement):
-            note(f"{table.subject(measurement)}: {warning}")
+    said = [f"{table.subject(one)}: {warning}" for one in measurements for warning in table.warnings(one)]
+    for line in dict.fromkeys(said):  # one subject may have been measured on several compute units
+        note(line)
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:

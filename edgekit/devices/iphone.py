@@ -119,7 +119,14 @@ class _IPhoneTrial(Trial):
         samples = [{name: coreml.outside(array) for name, array in one.items()} for one in inputs]
         wanted = [{name: coreml.outside(array) for name, array in one.items()} for one in expected]
         bound = loaded.manifest.parity.precision.bound_sqnr_db
-        proved = parity.compare(wanted, self._device.runner.outputs(loaded.model_file, samples), bound)
+        found = self._device.runner.outputs(loaded.model_file, samples)
+        if missing := sorted(set(wanted[0]) - set(found[0])):
+            raise DeviceError(
+                f"the model gives no {', '.join(missing)} on the phone",
+                cause=f"it gives {', '.join(sorted(found[0])) or 'nothing'}",
+                next_step="export it again, and see that it is proved on a Mac: edgekit verify",
+            )
+        proved = parity.compare(wanted, found, bound)
         self._inputs = samples[0]
         self._model = self._device.runner.open(loaded.model_file)
         return {

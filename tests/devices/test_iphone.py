@@ -32,6 +32,7 @@ READY = {
     "locked": False,
     "listing": None,
     "load_ns": 42_000_000,
+    "predict_ns": 900_000,
     "predictions": 0,
     "gone_after": None,
     "fails_with": None,
@@ -295,3 +296,13 @@ def test_a_model_that_fails_there_is_told(mac: Change, made: Path) -> None:
         api.profile(made, device=DEVICE, duration_s=0.1)
     assert "Error computing NN outputs" in caught.value.cause
     assert "edgekit xcode" in caught.value.next_step
+
+
+@pytest.mark.slow
+def test_outputs_that_are_missing_and_times_that_cannot_be_are_told(mac: Change, made: Path) -> None:
+    _record(mac(predict_ns=0), OUTPUTS)
+    with pytest.raises(DeviceError, match="tells no time for a prediction"):
+        api.profile(made, device=DEVICE, duration_s=0.1)
+    _record(mac(), [{"y": one["y"]} for one in OUTPUTS])
+    with pytest.raises(DeviceError, match="the model gives no k on the phone"):
+        api.profile(made, device=DEVICE, duration_s=0.1)

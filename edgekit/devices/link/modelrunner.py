@@ -37,7 +37,7 @@ class ModelRunner:
     """The app on one phone, built and launched when first asked. `close` ends it."""
 
     def __init__(self, phone: Phone) -> None:
-        self._phone = phone
+        self.phone = phone
         self._held = contextlib.ExitStack()
         self._loop: asyncio.Runner = self._held.enter_context(asyncio.Runner())
         self._device: Any = None
@@ -104,9 +104,9 @@ class ModelRunner:
         remote_device._RemoteMLModelService.__del__ = lambda service: None
         folder = self._held.enter_context(scratch.folder())
         connected = remote_device.Device.get_connected_devices(remote_device.DeviceType.IPHONE)
-        device = next((one for one in connected if one.udid == self._phone.udid), None)
+        device = next((one for one in connected if one.udid == self.phone.udid), None)
         if device is None:
-            raise devicectl.refused(self._phone, "devicectl does not list it as connected")
+            raise devicectl.refused(self.phone, "devicectl does not list it as connected")
         self._device = await device.prepare_for_model_debugging(
             credentials=remote_device.AppSigningCredentials(
                 development_team=team,
@@ -133,21 +133,21 @@ class ModelRunner:
         said = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
         session = getattr(self._device, "session", None)
         if session is None:
-            return devicectl.refused(self._phone, said)
+            return devicectl.refused(self.phone, said)
         if not session.is_alive():  # coremltools does not look
             console = session._process.stderr.read().decode(errors="replace").strip()
-            return devicectl.refused(self._phone, console or f"the app on it has ended: disconnected, or crashed ({said})")
+            return devicectl.refused(self.phone, console or f"the app on it has ended: disconnected, or crashed ({said})")
         if self._is_there():
             return DeviceError(
-                f"{self._phone.name} refused, or did not answer in time",
+                f"{self.phone.name} refused, or did not answer in time",
                 cause=said.strip(),
                 next_step="coremltools looks for an answer twenty times: what takes longer, edgekit xcode ARTIFACT measures",
             )
-        return devicectl.refused(self._phone, f"disconnected: {said}")
+        return devicectl.refused(self.phone, f"disconnected: {said}")
 
     def _is_there(self) -> bool:
         with contextlib.suppress(DeviceError):
-            return any(phone.udid == self._phone.udid and phone.tunnel == "connected" for phone in devicectl.phones())
+            return any(phone.udid == self.phone.udid and phone.tunnel == "connected" for phone in devicectl.phones())
         return False
 
 
@@ -166,10 +166,16 @@ class RemoteModel:
         self.load_s = load_ms / 1e3 or None
 
     def predict(self, inputs: Outputs) -> float:
-        """Seconds of one prediction, timed on the phone. States are zero each time."""
+        """Seconds of one prediction, timed on the phone."""
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}  # strides are sent, bytes in C order
-        measured = self._runner._ask(self._benchmarker.benchmark_predict(given, iterations=1, warmup=False))
-        return float(measured.samples[0]) / 1e3
+        [latency_ms] = self._runner._ask(self._benchmarker.benchmark_predict(given, iterations=1, warmup=False)).samples
+        if not latency_ms > 0:
+            raise DeviceError(
+                f"{self._runner.phone.name} tells no time for a prediction",
+                cause=f"it took {latency_ms} ms, it says",
+                next_step="measure with Xcode: edgekit xcode ARTIFACT --output DIR",
+            )
+        return float(latency_ms) / 1e3
 
     def close(self) -> None:
         """Unload it, where the phone still answers."""
