@@ -84,12 +84,15 @@ class Block:
     waited_share: float | None = None
     waited_s: tuple[float, ...] | None = None
     """Of each run, for how long something else had its core."""
+    warm_up: WarmUp | None = None
+    """Where every block is a process of its own, and warms up itself."""
 
 
 class Trial(ABC):
     """One subject, open in one fresh process on a device. Use it as a context manager."""
 
     opened: Opened
+    """As its process last told."""
     cores: tuple[int, ...] | None = None
     """The cores its process was pinned to."""
 

@@ -37,17 +37,19 @@ class _Run:
     """One subject in one live trial, and what it measured so far."""
 
     def __init__(self, trial: Trial) -> None:
-        self.trial, self.opened = trial, trial.opened
+        self.trial = trial
         self._warm_up: WarmUp | None = trial.warm_up()
         self._blocks: list[Block] = []
 
     def block(self, duration_s: float) -> None:
-        self._blocks.append(self.trial.block(duration_s))
+        block = self.trial.block(duration_s)
+        self._blocks.append(block)
+        self._warm_up = block.warm_up or self._warm_up
 
     def process(self, memory: Memory) -> Process:
         waited = [block.waited_share for block in self._blocks]
         known = [share for share in waited if share is not None]
-        warm_up = self._warm_up
+        warm_up, opened = self._warm_up, self.trial.opened
         return Process(
             latency_s=tuple(itertools.chain.from_iterable(block.latency_s for block in self._blocks)),
             block_runs=tuple(len(block.latency_s) for block in self._blocks),
@@ -55,9 +57,9 @@ class _Run:
             warmup_runs=None if warm_up is None else warm_up.runs,
             warmup_s=None if warm_up is None else warm_up.seconds,
             steady=None if warm_up is None else warm_up.steady,
-            load_s=self.opened.load_s,
-            load_was_cold=self.opened.load_was_cold,
-            first_run_s=self.opened.first_run_s,
+            load_s=opened.load_s,
+            load_was_cold=opened.load_was_cold,
+            first_run_s=opened.first_run_s,
             waited_share=statistics.fmean(known) if len(known) == len(waited) else None,
             waited_s=_joined([block.waited_s for block in self._blocks]),
             cores=self.trial.cores,

@@ -57,7 +57,12 @@ def cpu_flags() -> tuple[str, ...] | None:
     """The instruction sets that matter to inference, sorted; None where the system does not list them."""
     cpuinfo = _cpuinfo()
     listed = cpuinfo.get("flags", cpuinfo.get("Features"))
-    return None if listed is None else tuple(sorted(_RELEVANT_FLAGS.intersection(listed.split())))
+    return None if listed is None else relevant_flags(listed)
+
+
+def relevant_flags(listed: str) -> tuple[str, ...]:
+    """Those of the `listed` ones that matter to inference, sorted."""
+    return tuple(sorted(_RELEVANT_FLAGS.intersection(listed.split())))
 
 
 def usable() -> list[int]:
