@@ -21,7 +21,7 @@ from edgekit.errors import DeviceError
 _LIST_LIMIT_S = 10.0
 _TRANSFER_LIMIT_S = 600.0
 _TIMED_OUT = 124
-_MARK = "\nedgekit-exit "
+_MARK = "edgekit-exit "
 """Comes after a command's output, with its exit code: a phone that is lost on the way gives none."""
 
 _NEXT_STEPS = {
@@ -115,9 +115,9 @@ class AdbShell(Shell):
 
     def attempt(self, script: str, *, limit_s: float) -> tuple[Completed, DeviceError | None]:
         """What a shell script printed, also when the phone was lost in the middle of it."""
-        wrapped = f"( {script}\n); printf '{_MARK.replace(chr(10), chr(92) + 'n')}%d' $?"
+        wrapped = f"( {script}\n); printf '\\n{_MARK}%d' $?"
         done = _adb(["-s", self._serial, "shell", "-n", "-T", wrapped], limit_s)
-        output, mark, code = done.stdout.rpartition(_MARK)
+        output, mark, code = done.stdout.rpartition(f"\n{_MARK}")
         if mark and code.strip().isdigit():
             return Completed(int(code), output, done.stderr), None
         if done.code == _TIMED_OUT:
