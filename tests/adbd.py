@@ -56,6 +56,8 @@ def why_not() -> str | None:
     return None
 
 
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Ends a process when the tests are ended, by whatever."""
 _DATA = "size=256m,mode=777"
 
 
@@ -74,7 +76,9 @@ class Phone:
         script = _START.format(root=shlex.quote(str(ROOT)), data=data, binds="\n".join(lines))
         self._log = (folder / "adbd.log").open("wb")
         self._daemon = subprocess.Popen(
-            ["unshare", "-n", "-m", "-p", "-f", "--kill-child", "sh", "-c", script], stdout=self._log, stderr=self._log
+            [*_WITH_US, "unshare", "-n", "-m", "-p", "-f", "--kill-child", "sh", "-c", script],
+            stdout=self._log,
+            stderr=self._log,
         )
         self._server: subprocess.Popen[bytes] | None = None
         self._connect()
@@ -109,7 +113,7 @@ class Phone:
         (self._folder / "bin").mkdir()
         self._write_client(children.read_text().split()[0])
         client = self._folder / "bin" / "adb"
-        self._server = subprocess.Popen([str(client), "server", "nodaemon"], stdout=self._log, stderr=self._log)
+        self._server = subprocess.Popen([*_WITH_US, str(client), "server", "nodaemon"], stdout=self._log, stderr=self._log)
         _await(lambda: "connected to" in self.adb("connect", SERIAL))
         _await(lambda: f"{SERIAL}\tdevice" in self.adb("devices"))
         self._write_client(str(self._server.pid))  # which outlives the daemon
