@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -34,7 +34,7 @@ class Server:
         assert SSH
         if os.geteuid() == 0:  # where it gives up its rights; a container that never booted has none
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self.user, self.folder, self.port = getpass.getuser(), folder, free_port()
+        self.user, self.folder, self.port = pwd.getpwuid(os.getuid()).pw_name, folder, free_port()
         for name in ("host_key", "key", "stranger"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copy(folder / "key.pub", folder / "authorized_keys")

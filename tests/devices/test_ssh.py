@@ -17,6 +17,7 @@ from commands import Command, assert_error
 
 from edgekit import artifact, parity, reference_inputs
 from edgekit.devices import ssh
+from edgekit.devices.link import remote_worker
 from edgekit.devices.link.openssh import SshShell
 from edgekit.devices.link.tape import Live
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, Interrupted, Unsupported, UsageError
@@ -174,6 +175,13 @@ def test_a_runner_that_crashes_chatters_or_hangs(
     error = sshd.failure(f"{board.device}{_program(tmp_path, script)}")
     assert cause in error.cause
     assert next_step in error.next_step
+    sshd.until(lambda: not board.sessions())
+
+
+def test_a_board_too_busy_to_start_anything(board: sshd.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_worker, "_START_LIMIT_S", 0.0)
+    error = sshd.failure(board.device)
+    assert error.what == f"{board.device} does not answer"
     sshd.until(lambda: not board.sessions())
 
 

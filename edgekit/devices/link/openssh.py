@@ -292,10 +292,10 @@ class SshShell(Shell):
 
     def _logged(self) -> str:
         self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        return _MARK.sub(b"", self._log.read()).decode(errors="replace")
 
     def _last_word(self) -> str:
-        lines = [line for line in _MARK.sub(b"", self._logged().encode()).decode().splitlines() if line.strip()]
+        lines = [line for line in self._logged().splitlines() if line.strip()]
         return lines[-1].strip() if lines else ""
 
 

@@ -47,7 +47,11 @@ class RemoteWorker(Worker):
                 raise self._crash()
         except TimeoutError:
             self.close()
-            raise self._silence("start") from None
+            raise DeviceError(
+                f"{ssh.name} does not answer",
+                cause=f"it did not start a process for {_START_LIMIT_S:.0f} s",
+                next_step="see what keeps it busy, end it, and measure again",
+            ) from None
         except BaseException:
             self.close()
             raise

@@ -141,6 +141,15 @@ def test_a_user_who_may_run_no_commands(board: sshd.Server, tmp_path: Path, monk
     assert error.cause == "This account is currently not available."
 
 
+def test_a_server_that_opens_no_more_sessions(board: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = sshd.Server(tmp_path, "MaxSessions 1")
+    monkeypatch.setenv("PATH", f"{narrow.bin}{os.pathsep}{os.environ['PATH']}")
+    error = sshd.failure(narrow.device)
+    narrow.stop()
+    assert error.what == f"{narrow.device} opens no more sessions"
+    assert "MaxSessions" in error.next_step
+
+
 def test_no_ssh_client_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unsupported, match="cannot reach ssh:board") as caught:
