@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from edgekit.report import Report
 
 _WIDE = 200
+_MODULE_DEPTH = 2
+"""Of the names under which a table of modules sums them up."""
 
 
 def _console(*, error: bool = False) -> Console:
@@ -178,6 +180,24 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     note(f"{first.hardware or first.cpu or first.os}; {threads}; inputs: {measurements[0].conditions.inputs}")
     said = [f"{table.subject(one)}: {warning}" for one in measurements for warning in table.warnings(one)]
     for line in dict.fromkeys(said):  # one subject may have been measured on several compute units
+        note(line)
+    for measurement in measurements:
+        if measurement.operators is not None:
+            show_operators(measurement)
+
+
+def show_operators(measurement: Measurement) -> None:
+    """Where the time of a run goes, by operator and by module."""
+    from edgekit.profiling import table
+    from edgekit.profiling.operators import table as cells
+
+    assert measurement.operators is not None
+    note(f"\n{table.subject(measurement)}")
+    for rows in (cells.rows(measurement.operators, "operator"), cells.rows(measurement.operators, "module", _MODULE_DEPTH)):
+        if rows:
+            show_table(list(rows[0]), [list(row.values()) for row in rows], right=range(1, len(rows[0])))
+            note("")
+    for line in cells.notes(measurement.operators, measurement.p50_s.value):
         note(line)
 
 

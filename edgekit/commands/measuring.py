@@ -43,6 +43,9 @@ def profile(
         bool, typer.Option("--sustained", help="One subject after another without a pause, as a camera's frames.")
     ] = False,
     batch: Batch = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also where the time goes: by operator and by module, in runs of their own.")
+    ] = False,
     energy: Annotated[
         bool, typer.Option("--energy", help="Joules a run too, by a window of its own (docs/energy.md).")
     ] = False,
@@ -66,6 +69,7 @@ def profile(
         mode="sustained" if sustained else "burst",
         batches=tuple(batch or ()),
         energy=energy,
+        operators=operators,
     )
     if json:
         console.show_json([measurement.as_dict() for measurement in measurements])

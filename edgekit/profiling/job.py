@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import itertools
 import random
 import statistics
@@ -19,9 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 import edgekit
 from edgekit.devices import Block, Device, Facts, Opened, Trial
 from edgekit.errors import EdgekitError, Interrupted
-from edgekit.profiling import energy, roofline, static
+from edgekit.profiling import energy, operators, roofline, static
 from edgekit.profiling.conditions import Watch
-from edgekit.profiling.measurement import Conditions, Energy, Fingerprint, Measurement, Memory, Model, Process
+from edgekit.profiling.measurement import Conditions, Energy, Fingerprint, Measurement, Memory, Model, OperatorProfile, Process
 from edgekit.profiling.plan import Plan
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
@@ -85,6 +86,7 @@ class _Taken:
     processes: list[Process] = dataclasses.field(default_factory=list)
     energy: Energy | None = None
     """None before its window."""
+    operators: OperatorProfile | None = None
 
 
 class _Job:
@@ -97,7 +99,8 @@ class _Job:
         self._order = random.Random(_ORDER_SEED)
         self._running: dict[int, _Run] = {}
         steps = itertools.count(1)
-        total = len(subjects) * (self._plan.processes * (1 + self._plan.blocks) + settings.energy)
+        more = settings.energy + settings.operators
+        total = len(subjects) * (self._plan.processes * (1 + self._plan.blocks) + more)
         self._advance: Callable[[], object] = lambda: progress(next(steps), total)
 
     def run(self) -> None:
@@ -109,6 +112,10 @@ class _Job:
             for group in groups:
                 self._generation(group, cold=generation % 2 == 0, last=generation == self._plan.processes - 1)
         self._watch.end()
+        if self._settings.operators:
+            for taken in self._taken:
+                taken.operators = operators.measure(self._device, taken.subject, self._settings, self._peak)
+                self._advance()
 
     def _generation(self, group: list[int], *, cold: bool, last: bool) -> None:
         """Measure every subject of `group` in one fresh process each."""
@@ -153,7 +160,7 @@ class _Job:
     def measurements(self, started_at: str, interrupted: str | None = None) -> Iterator[Measurement]:
         """One for each subject that has samples."""
         job = uuid.uuid4().hex
-        peak = None if interrupted else self._peak()
+        peak = None if interrupted else self._peak
         for taken in self._taken:
             if taken.opened is None or not taken.processes:
                 continue
@@ -195,6 +202,7 @@ class _Job:
             ),
             energy=energy_taken,
             parity=opened.parity,
+            operators=taken.operators,
             interrupted=interrupted,
         )
 
@@ -210,6 +218,7 @@ class _Job:
             mean_clock_hz=self._watch.mean_clock_hz,
         )
 
+    @functools.cached_property
     def _peak(self) -> roofline.Peak | None:
         counted = any((taken.opened and taken.opened.macs) or taken.subject.model.macs for taken in self._taken)
         return self._device.peak(self._settings) if counted else None

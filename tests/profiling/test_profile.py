@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import Command
 
 from edgekit import artifact, recipe
 from edgekit.errors import UnknownName, Unsupported, UsageError
@@ -117,3 +119,16 @@ def test_importing_the_profiler_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_operators_come_when_asked_for_and_in_every_output(tiny_artifact: Path, edgekit: Command, tmp_path: Path) -> None:
+    request = ["profile", tiny_artifact, "--duration", 0.1]
+    assert edgekit(*request, "--json").json[0]["operators"] is None
+    written = tmp_path / "results.json"
+    done = edgekit(*request, "--operators", "--output", written)
+    assert done.code == 0
+    assert "MatMul" in done.out
+    assert "the operators take" in done.out
+    (told,) = json.loads(written.read_text())
+    assert [operator["operator"] for operator in told["operators"]["operators"]] == ["MatMul"]
+    assert told["operators"]["operators"][0]["macs"] == 4096
