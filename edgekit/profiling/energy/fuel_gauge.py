@@ -33,7 +33,7 @@ _ANDROID = (
     "sed -n -e 's/^  status: /status=/p' -e 's/^  voltage: /voltage_mv=/p' -e 's/^  .* powered: true/powered=1/p'; "
     "echo current_now=$(cat /sys/class/power_supply/battery/current_now 2>/dev/null || cmd battery get -f current_now)"
 )
-_FILE = "d=/data/local/tmp; [ -w $d ] || d=${XDG_RUNTIME_DIR:-${HOME:-/tmp}}; f=$d/edgekit-fuel-gauge; "
+_FILE = "d=/data/local/tmp; [ -w $d ] || d=${XDG_RUNTIME_DIR:-${TMPDIR:-${HOME:-/tmp}}}; f=$d/edgekit-fuel-gauge; "
 
 
 @dataclass(frozen=True)
