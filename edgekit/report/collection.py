@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from edgekit.profiling.measurement import Measurement
+from edgekit.profiling.measurement import Fingerprint, Measurement
+from edgekit.report.quantities import counted
 
 if TYPE_CHECKING:
     from edgekit.report.contest import Contest
@@ -134,19 +135,19 @@ def _with_target(name: str, measurement: Measurement) -> str:
 
 
 def _elsewhere(entry: Entry) -> str:
-    """Of what was not measured on the machine edgekit ran on: where."""
+    """Of what was not measured on the processor edgekit ran on: where."""
     fingerprint = entry.measurement.fingerprint
-    return "" if fingerprint.device == "host" else f", {fingerprint.hardware or fingerprint.device}"
+    return "" if fingerprint.device == "host" else f", {fingerprint.gpu or fingerprint.hardware or fingerprint.device}"
 
 
-def _machine(entry: Entry) -> str:
-    fingerprint = entry.measurement.fingerprint
-    return fingerprint.gpu or fingerprint.cpu or fingerprint.hardware or fingerprint.os
+def machine(fingerprint: Fingerprint) -> str:
+    """What a measurement was made on, as nearly as it is known."""
+    return fingerprint.gpu or fingerprint.hardware or fingerprint.cpu or fingerprint.device
 
 
-def _threads(entry: Entry) -> str:
-    threads = entry.measurement.fingerprint.threads
-    return "its own threads" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}"
+def threads(fingerprint: Fingerprint) -> str:
+    """How many threads computed."""
+    return "its own threads" if fingerprint.threads is None else counted(fingerprint.threads, "thread")
 
 
 def _batch(entry: Entry) -> str:
@@ -162,8 +163,8 @@ def _shapes(entry: Entry) -> str:
 _QUALIFIERS: tuple[Callable[[Entry], str], ...] = (
     lambda entry: entry.measurement.model.precision or "unknown precision",
     lambda entry: entry.measurement.model.quantization or "not quantized",
-    _machine,
-    _threads,
+    lambda entry: machine(entry.measurement.fingerprint),
+    lambda entry: threads(entry.measurement.fingerprint),
     _batch,
     _shapes,
     lambda entry: entry.measurement.conditions.mode,

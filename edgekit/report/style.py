@@ -77,16 +77,14 @@ _SETTINGS: Final[dict[Any, Any]] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """The settings, while figures are made and written. The fonts that names may need beyond matplotlib's are the reader's:
+    """The settings, while figures are made and written. Letters that matplotlib's own font lacks are drawn by the reader's:
     its warnings about them are left out."""
-    import logging
     import warnings
 
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
         yield
 
 
@@ -160,7 +158,7 @@ def around(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]
 
 def magnitudes(axes: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:
     """Limits of an axis for magnitudes: from zero, or logarithmic where they differ by more than twenty times."""
-    if max(values) > 20 * min(values):
+    if max(values) > 20 * min(values) > 0:
         plain_log(axes, which, *around(values, margin=0.12))
     else:
         axes.set(**{f"{which}lim": (0, 1.12 * max(values))})

@@ -179,3 +179,16 @@ def test_a_logarithmic_axis_has_a_handful_of_round_ticks(low: float, high: float
     assert 3 <= len(ticks) <= 15
     assert all(low <= tick <= high for tick in ticks)
     assert ticks == sorted(ticks)
+
+
+def test_an_empty_file_among_the_choices_is_drawn_from_zero() -> None:
+    empty = measurement("empty.onnx")
+    empty = dataclasses.replace(empty, model=dataclasses.replace(empty.model, size_bytes=0))
+    axes = pareto.section(_of(measurement(), empty)).pictures[0].figure.axes[-1]
+    assert (axes.get_yscale(), axes.get_ylim()[0]) == ("linear", 0)
+
+
+def test_choices_of_different_batches_are_not_weighed_against_each_other() -> None:
+    one = measurement()
+    eight = dataclasses.replace(one, conditions=dataclasses.replace(one.conditions, batch=8))
+    assert pareto.section(_of(one, eight)).absent

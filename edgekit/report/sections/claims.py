@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit import claims
 from edgekit.claims import Claim, Paper, Settings
 from edgekit.profiling.measurement import Measurement
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection, Entry, machine
 from edgekit.report.content import UNKNOWN, Cell, Column, Section, Table, number, words
 from edgekit.report.quantities import counted, digits, interval
 
@@ -64,8 +64,11 @@ def differences(claimed: Settings, measurement: Measurement) -> list[str]:
     shape = next(iter((conditions.input_shapes or {}).values()), None)
     batch = conditions.batch or (shape[0] if shape else None)
     here: dict[str, tuple[object, object]] = {
-        "device": (claimed.device, fingerprint.hardware or fingerprint.cpu or fingerprint.device),
-        "compute unit": (claimed.compute_unit, fingerprint.gpu or (None if measurement.model.target == "coreml" else "CPU")),
+        "device": (claimed.device, machine(fingerprint)),
+        "compute unit": (
+            claimed.compute_unit,
+            "GPU" if fingerprint.gpu else None if measurement.model.target == "coreml" else "CPU",
+        ),
         "runtime": (claimed.runtime, fingerprint.runtime),
         "precision": (claimed.precision, measurement.model.quantization or measurement.model.precision),
         "batch": (claimed.batch, batch),

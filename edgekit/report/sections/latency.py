@@ -11,7 +11,7 @@ from matplotlib.markers import CARETLEFT
 from edgekit.profiling import statistics
 from edgekit.profiling.measurement import Estimate, Measurement
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection, Entry, machine, threads
 from edgekit.report.content import UNKNOWN, Cell, Column, Picture, Section, Table, number, words
 from edgekit.report.quantities import counted, digits, interval, listed, mb_cell, ms_cell
 from edgekit.report.style import MUTED
@@ -55,10 +55,9 @@ def section(collection: Collection) -> Section:
 def _row(entry: Entry) -> tuple[Cell, ...]:
     measurement = entry.measurement
     fingerprint = measurement.fingerprint
-    threads = "its own threads" if fingerprint.threads is None else counted(fingerprint.threads, "thread")
     return (
         words(entry.label, marks=entry.marks),
-        words(fingerprint.hardware or fingerprint.device, detail=f"{fingerprint.runtime}, {threads}"),
+        words(machine(fingerprint), detail=f"{fingerprint.runtime}, {threads(fingerprint)}"),
         _quantile(measurement.p50_s),
         _tail(measurement, measurement.p90_s, 0.9),
         _tail(measurement, measurement.p99_s, 0.99),

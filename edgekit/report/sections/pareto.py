@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection, Entry, machine, threads
 from edgekit.report.content import UNKNOWN, Cell, Column, Picture, Section, Table, number, words
 from edgekit.report.quantities import counted, digits, interval, mb_cell
 
@@ -55,9 +55,9 @@ def section(collection: Collection) -> Section:
     groups: dict[tuple[object, ...], list[Choice]] = {}
     for entry in collection.shown:
         if entry.measurement.model.size_bytes is not None:
-            fingerprint = entry.measurement.fingerprint
-            machine = (fingerprint.device, fingerprint.hardware, fingerprint.cpu, fingerprint.threads)
-            groups.setdefault(machine, []).append(_choice(entry))
+            fingerprint, conditions = entry.measurement.fingerprint, entry.measurement.conditions
+            alike = (fingerprint.device, machine(fingerprint), fingerprint.threads, conditions.mode, conditions.batch)
+            groups.setdefault((*alike, entry.measurement.reference_timing), []).append(_choice(entry))
     contested = [choices for choices in groups.values() if len(choices) > 1]
     if not contested:
         return Section(
@@ -146,7 +146,7 @@ def _picture(choices: Sequence[Choice], index: int) -> Picture:
     for panel, points in labelled:  # once everything is in its place
         style.label_marks(panel, points)
     fingerprint = choices[0].entry.measurement.fingerprint
-    where = f"{fingerprint.hardware or fingerprint.device}, {counted(fingerprint.threads or 0, 'thread')}"
+    where = f"{machine(fingerprint)}, {threads(fingerprint)}"
     return Picture(
         f"pareto-{index}",
         figure,

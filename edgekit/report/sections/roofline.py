@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from edgekit.profiling.measurement import Floor, Measurement
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection, Entry, machine
 from edgekit.report.content import Cell, Column, Picture, Section, Table, number, words
 from edgekit.report.quantities import counted, digits
 
@@ -59,7 +59,7 @@ def section(collection: Collection) -> Section:
         )
     roofs: dict[tuple[tuple[float, float], str], list[Entry]] = {}
     for entry in able:
-        roofs.setdefault((_roof(entry.measurement.floor), _machine(entry)), []).append(entry)
+        roofs.setdefault((_roof(entry.measurement.floor), machine(entry.measurement.fingerprint)), []).append(entry)
     pictures = [
         _picture(roof, where, entries, f"roofline-{index + 1}")
         for index, ((roof, where), entries) in enumerate(list(roofs.items())[: style.MOST_FIGURES])
@@ -128,11 +128,6 @@ def _row(entry: Entry) -> tuple[Cell, ...]:
         number(peak_bytes, digits(peak_bytes / 1e9)),
         number(times, "" if times is None else digits(times)),
     )
-
-
-def _machine(entry: Entry) -> str:
-    fingerprint = entry.measurement.fingerprint
-    return fingerprint.gpu or fingerprint.hardware or fingerprint.cpu or fingerprint.device
 
 
 def _picture(roof: tuple[float, float], where: str, entries: Sequence[Entry], name: str) -> Picture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from edgekit.profiling import table
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection, Entry, threads
 from edgekit.report.content import Section
 from edgekit.report.contest import Contest
 from edgekit.report.quantities import counted, digits, listed, milliseconds
@@ -39,8 +39,7 @@ def _measured(collection: Collection) -> str:
 def _machine(entry: Entry) -> str:
     fingerprint = entry.measurement.fingerprint
     known = [fingerprint.hardware or fingerprint.cpu, fingerprint.gpu, fingerprint.os]
-    threads = "threads of the runtime's choice" if fingerprint.threads is None else counted(fingerprint.threads, "thread")
-    return f"{fingerprint.device} ({', '.join(filter(None, (*known, threads)))})"
+    return f"{fingerprint.device} ({', '.join(filter(None, (*known, threads(fingerprint))))})"
 
 
 def _outcome(collection: Collection) -> list[str]:
