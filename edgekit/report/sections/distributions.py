@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from edgekit.profiling.measurement import Measurement, Process
 
-_BINS = 60
+_MOST_BINS = 60
 _FEWEST_RUNS = 8
-_MOST_PROCESSES = 6
+_MOST_PROCESSES = 16
 _PANELS_ACROSS = 2
 _COLUMNS = (
     Column("subject"),
@@ -79,7 +79,7 @@ def _picture(entries: list[Entry]) -> Picture:
     across = min(_PANELS_ACROSS, len(drawn))
     down = -(-len(drawn) // across)
     ridges = max(min(len(entry.measurement.processes), _MOST_PROCESSES) for entry in drawn)
-    figure = style.figure(down * (1.05 + 0.34 * ridges), gap_in=0.12)
+    figure = style.figure(down * (1.05 + (0.34 if ridges <= 4 else 0.18) * ridges), gap_in=0.12)
     panels = figure.subplots(down, across, squeeze=False).flatten()
     for panel, entry in zip(panels, drawn, strict=False):
         _draw(panel, entry)
@@ -123,7 +123,9 @@ def _edges(measurement: Measurement) -> tuple[np.ndarray[tuple[int], np.dtype[np
     pooled = np.concatenate([process.latency_s for process in measurement.processes]) * 1e3
     low, high = float(pooled.min()), float(np.quantile(pooled, 0.995))
     air = 0.04 * (high - low) or 0.02 * low
-    return np.linspace(low - air, high + air, _BINS + 1), int((pooled > high + air).sum())
+    runs = pooled.size / len(measurement.processes)
+    bins = min(_MOST_BINS, max(12, round(2 * runs**0.5)))
+    return np.linspace(low - air, high + air, bins + 1), int((pooled > high + air).sum())
 
 
 def _draw_process(

@@ -26,10 +26,10 @@ def section(collection: Collection) -> Section:
     if "sustained" in modes:
         sentences.append("Sustained: one subject ran without a pause, so that heat and clocks count as they would in use.")
     sentences += [
-        "Quantiles are of the runs of all processes. Their 95 % intervals come from a bootstrap in two stages: processes "
-        "are drawn with replacement (Kalibera and Jones 2013), and moving blocks of consecutive runs within each (Künsch "
-        "1989), since runs that follow each other are alike. No interval is given below the number of runs that can bound a "
-        f"quantile: {minimum_samples(0.5)} for the median, {minimum_samples(0.9)} for p90, {minimum_samples(0.99)} for p99.",
+        "Quantiles are of the runs of all processes. Their 95 % intervals allow for two things: processes of one model "
+        "differ by chance (Kalibera and Jones 2013), and runs that follow each other are alike (Künsch 1989). No interval "
+        f"is given below the number of runs that can bound a quantile: {minimum_samples(0.5)} for the median, "
+        f"{minimum_samples(0.9)} for p90, {minimum_samples(0.99)} for p99.",
         "The floor is the larger of two times: the model's multiply-adds at the fastest fp32 matrix product seen on the "
         "machine, and its weights, inputs and outputs at the fastest read of memory seen on it (Williams, Waterman and "
         "Patterson 2009).",

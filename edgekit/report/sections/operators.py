@@ -46,8 +46,7 @@ def section(collection: Collection) -> Section:
         "Where the time goes",
         sentences=(
             "Medians of runs of their own: watching operators slows a runtime down, so that these times add up to more than "
-            "a run "
-            "takes. Shares are of the time of all operators.",
+            "a run takes. Shares are of the time of all operators.",
         ),
         pictures=tuple(_picture(*one, index) for index, one in enumerate(able[: style.MOST_FIGURES], start=1)),
         tables=tuple(table for entry, profile in able for table in _tables(entry, profile)),
@@ -126,7 +125,7 @@ def _picture(entry: Entry, profile: OperatorProfile, index: int) -> Picture:
         figure,
         f"Time of the operators of {entry.marked}, by kind and by module.",
         f"{entry.marked}: milliseconds of one run and share of all operators' time; a white line is the floor, where it is "
-        f"known.",
+        "known.",
     )
 
 
