@@ -225,6 +225,6 @@ def _covered(axes: Axes, mark: Mark) -> Bbox:
     """What a mark and its interval cover, in pixels."""
     from matplotlib.transforms import Bbox
 
-    half = mark.size_pt / 2 * axes.figure.dpi / 72
+    half = mark.size_pt / math.sqrt(2) * axes.figure.dpi / 72  # a diamond stands on its corner
     ends = [axes.transData.transform((x, mark.y)) for x in (mark.x, *(mark.reach or ()))]
     return Bbox([np.min(ends, axis=0) - half, np.max(ends, axis=0) + half])

@@ -129,6 +129,10 @@ def _picture(entry: Entry, profile: OperatorProfile, index: int) -> Picture:
     )
 
 
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
 def _bars(axes: Axes, groups: Sequence[tuple[str, Group]], color: str, most: int) -> None:
     """The longest as bars, the rest as one."""
     drawn, rest = groups[:_BARS], groups[_BARS:]
@@ -140,7 +144,7 @@ def _bars(axes: Axes, groups: Sequence[tuple[str, Group]], color: str, most: int
         axes.barh(row, time_s * 1e3, height=0.62, color=color, alpha=0.8)
         if floor_s is not None and floor_s < time_s:
             axes.plot([floor_s * 1e3] * 2, [row - 0.31, row + 0.31], color="white", linewidth=1.6, label="floor")
-        style.beside(axes, time_s * 1e3, row, f"{digits(time_s * 1e3)}  ({share:.0%})")
+        style.beside(axes, time_s * 1e3, row, f"{digits(time_s * 1e3)} ({_percent(share)})")
     style.name_rows(axes, [label if len(label) <= 24 else f"…{label[-23:]}" for label, *_ in bars])
     axes.set_ylim(most - 0.4, -0.6)
     axes.set_xlim(0, max(time_s for _, time_s, *_ in bars) * 1e3 * 1.45)
