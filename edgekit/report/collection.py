@@ -114,7 +114,7 @@ def _labelled(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     labels = [f"{label}{_elsewhere(entry)}" for label, entry in zip(labels, entries, strict=True)]
     for qualifier in _QUALIFIERS:
         labels = _set_apart(labels, [qualifier(entry) for entry in entries])
-    labels = _numbered([_elided(printable(label)) for label in labels])
+    labels = _numbered([elided(printable(label)) for label in labels])
     return tuple(dataclasses.replace(entry, label=label) for entry, label in zip(entries, labels, strict=True))
 
 
@@ -192,7 +192,7 @@ def _numbered(labels: Sequence[str]) -> list[str]:
     return numbered
 
 
-def _elided(label: str) -> str:
+def elided(label: str) -> str:
     """A long label without its middle: ends tell more than beginnings."""
     if len(label) <= LONGEST_LABEL:
         return label

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from edgekit.profiling.measurement import Estimate
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, printable
+from edgekit.report.collection import Collection, Entry, elided, printable
 from edgekit.report.content import Cell, Column, Picture, Section, Table, number, words
 from edgekit.report.quantities import counted, digits, interval, listed
 
@@ -105,7 +106,7 @@ def _history(entries: Sequence[Entry]) -> list[Moment]:
 def _name(entry: Entry) -> str:
     """What a series is called: its subject, and its device where that is not this machine."""
     measurement = entry.measurement
-    name = entry.label or printable(measurement.subject.rstrip("/").rsplit("/", 1)[-1])
+    name = entry.label or elided(printable(PurePath(measurement.subject).name))
     device = measurement.fingerprint.device
     return name if device == "host" or device in name else f"{name}, {device}"
 
