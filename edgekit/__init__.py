@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgekit.bisection import Bisection
     from edgekit.errors import EdgekitError
     from edgekit.profiling.measurement import Measurement
+    from edgekit.profiling.results import load_results
     from edgekit.runtimes import Session
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "export",
     "inspect",
     "load_model",
+    "load_results",
     "open",
     "predict",
     "profile",
@@ -44,6 +46,7 @@ _HOMES = {
     "EdgekitError": "errors",
     "Measurement": "profiling.measurement",
     "Session": "runtimes",
+    "load_results": "profiling.results",
 }
 
 
