@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.bisection import Bisection
     from edgekit.devices import Connected
     from edgekit.doctor import Finding
+    from edgekit.gate import Report as Verdicts
     from edgekit.inspection import Report as Inspection
     from edgekit.models import Variant
     from edgekit.prediction import Prediction
@@ -290,6 +291,26 @@ def show_parity(record: ParityRecord) -> None:
     for question, answer in (("conversion", record.conversion), ("precision", record.precision)):
         if answer.reason:
             note(f"{question}: {answer.reason}")
+
+
+def show_verdicts(report: Verdicts, measured: Sequence[Measurement]) -> None:
+    """Every budget beside what was found, what was `measured` for it, and what was left unjudged."""
+    from rich.markup import escape
+
+    from edgekit.gate import wording
+
+    colours = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
+    rows = []
+    for verdict in report.verdicts:
+        cells = {column: escape(cell) for column, cell in zip(wording.COLUMNS, wording.row(verdict), strict=True)}
+        colour = colours[verdict.outcome]
+        rows.append(list((cells | {"verdict": f"[{colour}]{verdict.outcome}[/{colour}]"}).values()))
+    show_table(wording.COLUMNS, rows, right=(3,))
+    for one in measured:
+        note(f"{one.subject} on {one.fingerprint.device}: {one.runs} runs in {len(one.processes)} processes")
+    note(f"{report.outcome}: {wording.counts(report)}")
+    if said := wording.unjudged(report):
+        note(said)
 
 
 def show_bisection(found: Bisection) -> None:
