@@ -31,7 +31,7 @@ def test_the_condition_and_the_absence_of_a_counter_are_the_same_there(shell: Ss
 
 
 def test_a_gauges_loop_goes_on_there_between_the_readings_and_ends_with_them(
-    shell: SshShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    board: sshd.Server, shell: SshShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuel_gauge, "_PERIOD_S", 1)
     battery = tmp_path / "BAT0"
@@ -43,7 +43,8 @@ def test_a_gauges_loop_goes_on_there_between_the_readings_and_ends_with_them(
     with meter:
         meter.read()
         (battery / "status").write_text("Charging\n")
-        time.sleep(1.5)
+        sampled = board.temporary / "edgekit-fuel-gauge"
+        sshd.until(lambda: "status=Charging" in sampled.read_text())
         (battery / "status").write_text("Discharging\n")
         with pytest.raises(NotMeasured, match="unplug"):  # only the loop saw it
             meter.read()

@@ -17,6 +17,7 @@ from edgekit.profiling.measurement import Energy
 _NAME = "fuel_gauge"
 _PERIOD_S = 3
 _MOST_SAMPLES = 600
+_TRIES = 5
 _LEAST_A = 0.01
 """A device that runs draws more: a gauge that says less does not count in microamperes, as it should."""
 _UNPLUG = (
@@ -86,8 +87,11 @@ class FuelGauge(Meter):
     def __init__(self, shell: Shell, script: str) -> None:
         super().__init__(shell)
         self.sample_script = f"echo uptime=$(cat /proc/uptime); {script}"
+        self._points: set[tuple[float, float]] = set()
+        self._begun_s: float | None = None
 
     def __enter__(self) -> Meter:
+        self._points, self._begun_s = set(), None
         loop = f"n=0; while [ $n -lt {_MOST_SAMPLES} ]; do {self.sample_script}; sleep {_PERIOD_S}; n=$((n+1)); done"
         self.shell.run(["sh", "-c", f"{_FILE} rm -f $f; ({loop}) >$f 2>/dev/null </dev/null & echo $! >$f.pid"])
         return self
@@ -96,10 +100,19 @@ class FuelGauge(Meter):
         self.shell.run(["sh", "-c", f"{_FILE} kill $(cat $f.pid); rm -f $f $f.pid"])
 
     def read(self) -> Reading:
-        samples = self.samples(f"{_FILE} cat $f; {self.sample_script}")
-        counted = [(sample.at_s, sample.watts) for sample in samples if sample.watts is not None]
+        for _ in range(_TRIES):
+            *looped, now = self.samples(f"{_FILE} cat $f; {self.sample_script}")
+            if now.watts is not None:
+                break
+            self.rest(1)
+        else:
+            raise NotMeasured("counter_static", "the battery's fuel gauge answers zero time and again")
+        self._points |= {(sample.at_s, sample.watts) for sample in (*looped, now) if sample.watts is not None}
+        # The first reading is where the count begins; what the loop sampled before it does not belong to any window.
+        self._begun_s = now.at_s if self._begun_s is None else self._begun_s
+        counted = sorted(point for point in self._points if point[0] >= self._begun_s)
         joules = sum((then_s - at_s) * (watts + then) / 2 for (at_s, watts), (then_s, then) in itertools.pairwise(counted))
-        return Reading(joules, counted[-1][0] if counted else samples[-1].at_s)
+        return Reading(joules, now.at_s)
 
     def samples(self, script: str) -> list[Sample]:
         """What `script` prints of the gauge. Raises NotMeasured where a charger fed the device."""

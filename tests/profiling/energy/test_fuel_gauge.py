@@ -42,6 +42,14 @@ def _absent(supplies: str = "/none") -> Energy:
     return found
 
 
+def _sampled(tmp_path: Path, text: str) -> None:
+    """Wait until the loop has written `text`."""
+    ends = time.monotonic() + 20
+    while text not in (tmp_path / "edgekit-fuel-gauge").read_text(encoding="utf-8"):
+        assert time.monotonic() < ends, f"the loop never sampled {text}"
+        time.sleep(0.02)
+
+
 def _watts(meter: Meter) -> float:
     with meter:
         time.sleep(0.1)
@@ -69,30 +77,33 @@ def test_the_loop_follows_a_load_that_changes_between_two_readings(tmp_path: Pat
     supplies = _battery(tmp_path, current_now=1_000_000)
     meter = _meter(supplies)
     with meter:
-        time.sleep(0.1)
         first = meter.read()
-        time.sleep(0.5)
         _battery(tmp_path, current_now=3_000_000)
-        time.sleep(0.5)
+        _sampled(tmp_path, "current_now=3000000")
+        time.sleep(0.3)
         _battery(tmp_path, current_now=1_000_000)
-        time.sleep(0.5)
         last = meter.read()
     watts = (last.joules - first.joules) / (last.at_s - first.at_s)
-    assert 12.5 < watts < 35.0  # a third of the time at 36 W, the rest at 12 W: two readings alone would say 12
+    assert 12.5 < watts < 35.9  # at 36 W in between: the two readings alone would say 12
 
 
 def test_a_reading_of_zero_is_a_failed_one(tmp_path: Path, shims: Shims) -> None:
     supplies = _battery(tmp_path, current_now=1_000_000)
     meter = _meter(supplies)
     with meter:
-        time.sleep(0.1)
         first = meter.read()
         _battery(tmp_path, current_now=0)
-        time.sleep(0.3)
+        _sampled(tmp_path, "current_now=0")
         _battery(tmp_path, current_now=1_000_000)
         time.sleep(0.1)
         last = meter.read()
     assert (last.joules - first.joules) / (last.at_s - first.at_s) == pytest.approx(12.0)
+
+
+def test_a_gauge_that_answers_zero_time_and_again_is_not_measured(tmp_path: Path, shims: Shims) -> None:
+    with _meter(_battery(tmp_path, current_now=0)) as meter, pytest.raises(NotMeasured, match="time and again") as absence:
+        meter.read()
+    assert absence.value.status == "counter_static"
 
 
 def test_a_phone_on_a_cable_is_not_measured(shims: Shims) -> None:
@@ -109,7 +120,7 @@ def test_charging_that_begins_in_the_middle_is_noticed_and_leaves_nothing_behind
     with meter:
         meter.read()
         _battery(tmp_path, current_now=1_000_000, status="Charging")
-        time.sleep(0.3)
+        _sampled(tmp_path, "status=Charging")
         _battery(tmp_path, current_now=1_000_000)  # taken out again: the loop saw it
         with pytest.raises(NotMeasured) as absence:
             meter.read()
