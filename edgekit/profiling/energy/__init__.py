@@ -28,6 +28,8 @@ ORDER: Final = ("rapl", "apple_silicon", "android_rails", "fuel_gauge")
 _UPDATES = 20
 _LEAST_WINDOW_S = 2.0
 _USUAL_WINDOW_S = 5.0
+_MARGIN = 1.25
+"""Over the least: a device that is told a number of runs may be done with them sooner than it was thought to be."""
 _DRIFT = 0.10
 _CLOCK_SLACK = 0.99
 """Of a window's length: the device's clock may count in hundredths of a second."""
@@ -139,7 +141,7 @@ def measure(meter: Meter, run_for: Callable[[float], int], *, window_s: float | 
     The device must have nothing else to do meanwhile. `window_s` is that of the runs and of each of the two idle windows; by
     default 5 s, or more where the counter needs it.
     """
-    length_s = max(_USUAL_WINDOW_S, meter.least_window_s) if window_s is None else window_s
+    length_s = max(_USUAL_WINDOW_S, _MARGIN * meter.least_window_s) if window_s is None else window_s
     try:
         with meter:
             meter.rest(meter.settle_s)

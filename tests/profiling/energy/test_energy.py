@@ -125,9 +125,9 @@ def test_the_windows_grow_with_the_counters_interval_and_wait_for_a_counter_that
     meter = Exact(desk)
     meter.update_interval_s, meter.settle_s = 3.0, 8.0
     measured = energy.measure(meter, desk.run_for)
-    assert desk.busy == [8.0, 60.0]
-    assert (measured.window_s, measured.gross_j) == (pytest.approx(60.0), pytest.approx(0.05))
-    assert desk.now_s == pytest.approx(100 + 3 * 68)
+    assert desk.busy == [8.0, 75.0]
+    assert (measured.window_s, measured.gross_j) == (pytest.approx(75.0), pytest.approx(0.05))
+    assert desk.now_s == pytest.approx(100 + 3 * 83)
 
 
 @pytest.mark.parametrize("fails", range(6))
