@@ -29,7 +29,7 @@ def read(model_file: Path, profile: RuntimeProfile) -> Report:
     """The report on an ONNX file. Raises ArtifactError for a damaged one."""
     model = _loaded(model_file)
     graph = model.graph
-    operators = [node for node in _nodes(graph) if node.op_type != "Constant"]
+    operators = [node for node in walk(graph) if node.op_type != "Constant"]
     weights = sorted(_weights(graph, model_file), key=lambda weight: -weight.size_bytes)
     types = {value.name: _type(value) for value in (*graph.input, *graph.output, *graph.value_info)}
     made = {name for node in graph.node if node.op_type != "Constant" for name in node.output if name}
@@ -73,20 +73,20 @@ def _loaded(model_file: Path) -> onnx.ModelProto:
     return model
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def walk(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Every operator, those of branches and loops included."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from walk(inner)
 
 
 def _weights(graph: onnx.GraphProto, model_file: Path) -> Iterator[Weight]:
     """The stored tensors: initializers, and constants given in place."""
     for tensor in graph.initializer:
         yield _weight(tensor, tensor.name, model_file)
-    for node in _nodes(graph):
+    for node in walk(graph):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield _weight(attribute.t, attribute.t.name or node.output[0], model_file)

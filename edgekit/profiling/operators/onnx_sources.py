@@ -122,8 +122,11 @@ def _module(node: onnx.NodeProto) -> str | None:
     """The module a node of the file is from, as PyTorch's exporter wrote beside it, or its older one into the name."""
     for note in node.metadata_props:
         if note.key == NAME_SCOPES:
-            scopes = ast.literal_eval(note.value)
-            return str(scopes[-2]) if len(scopes) > 1 else None
+            try:
+                *modules, _ = ast.literal_eval(note.value)
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                return None  # the file may be anybody's
+            return str(modules[-1]) if modules else None
     return _module_in(node.name) if node.name.startswith("/") else None
 
 

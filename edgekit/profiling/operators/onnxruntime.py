@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from edgekit.inspection.onnx import bits
+from edgekit.inspection.onnx import bits, walk
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
 from edgekit.profiling.operators import shapes, timed_runs
 from edgekit.profiling.operators.onnx_sources import Source, sources
@@ -30,8 +30,8 @@ _BYTES = {"float": 4, "double": 8, "float16": 2, "bfloat16": 2, "int64": 8, "uin
 
 
 def profile(session: OnnxRuntimeSession, arrays: Sequence[Array]) -> OperatorProfile:
-    """The nodes of the graph that ONNX Runtime executes. What it put in, such as copies between layouts, is from the module
-    that reads it."""
+    """The nodes of the graph that ONNX Runtime executes; what branches and loops do is part of theirs. A copy that it put in is
+    from the module whose value it copies, or that reads it."""
     model = onnx.load(session.model_file)
     feed = {spec.name: array for spec, array in zip(session.inputs, arrays, strict=True)}
     with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +47,7 @@ def profile(session: OnnxRuntimeSession, arrays: Sequence[Array]) -> OperatorPro
         graph = onnx.load(executed).graph
     found = sources(model, graph, {name: array.shape for name, array in feed.items()})
     nodes = {node.name: node for node in graph.node}
+    nested = {node.name for node in walk(graph)} - set(nodes)
     stored = {tensor.name: tensor for tensor in graph.initializer}
     traces: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for event in events:
@@ -54,7 +55,9 @@ def profile(session: OnnxRuntimeSession, arrays: Sequence[Array]) -> OperatorPro
             traces[event["name"].removesuffix(_SUFFIX)].append(event)
     return OperatorProfile(
         operators=tuple(
-            _operator(name, times[-runs:], nodes.get(name), stored, found.get(name, Source())) for name, times in traces.items()
+            _operator(name, times[-runs:], nodes.get(name), stored, found.get(name, Source()))
+            for name, times in traces.items()
+            if name not in nested
         ),
         runs=runs,
     )

@@ -51,8 +51,8 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 
 def notes(profile: OperatorProfile, p50_s: float | None) -> list[str]:
-    """What is to be known beside the tables: why there are none, how much slower the profiled runs were than the median of
-    those without (`p50_s`), and what has no module."""
+    """What is to be known beside the tables: why there are none, how the profiled runs compare with the median of those without
+    (`p50_s`), what beats its floor, and what has no module."""
     if profile.reason is not None:
         return [f"no operators: {profile.reason}"]
     total_s = sum(operator.time_s for operator in profile.operators)
@@ -63,6 +63,8 @@ def notes(profile: OperatorProfile, p50_s: float | None) -> list[str]:
             f"the operators take {total_s * 1e3:.2f} ms together, {abs(total_s / p50_s - 1):.0%} {more} than the "
             f"{p50_s * 1e3:.2f} ms of a run that is not profiled: what profiling adds, less what is spent between operators"
         )
+    if any(operator.floor_s and operator.time_s < operator.floor_s for operator in profile.operators):
+        found.append("an operator below its floor found its operands in the processor's cache; the floor reads main memory")
     unknown = [operator for operator in profile.operators if operator.module is None]
     if unknown:
         share = sum(operator.time_s for operator in unknown) / total_s if total_s else 0.0

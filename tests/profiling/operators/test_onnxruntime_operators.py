@@ -149,6 +149,27 @@ def test_a_fused_node_is_from_the_module_of_its_heaviest_part_and_a_copy_from_th
     }
 
 
+@pytest.mark.parametrize("written", ["['', 'stem', ", "7", "[]", "['conv']", "{[}"])
+def test_a_note_that_is_no_list_of_modules_names_none(written: str) -> None:
+    node = _node("Relu", ["x"], "y")
+    node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=written)
+    model = _model([node], x=[1, 8])
+    assert sources(model, model.graph, {"x": [1, 8]})["node_y"].module is None
+
+
+def test_what_a_branch_does_is_part_of_it(tmp_path: Path) -> None:
+    condition = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+    x, y, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [64]) for name in "xyz")
+    then = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="inner")], "then", [], [y])
+    other = helper.make_graph([helper.make_node("Neg", ["x"], ["z"], name="other")], "else", [], [z])
+    branch = helper.make_node("If", ["c"], ["o"], name="outer", then_branch=then, else_branch=other)
+    out = helper.make_tensor_value_info("o", TensorProto.FLOAT, [64])
+    graph = helper.make_graph([branch], "branches", [condition, x], [out])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "if.onnx")
+    (found,) = _of(tmp_path / "if.onnx", [np.array(True), np.ones(64, np.float32)]).operators
+    assert (found.name, found.operator, found.macs) == ("outer", "If", None)
+
+
 @pytest.mark.slow
 def test_lsnet_s_nodes_all_have_modules_and_the_manifest_s_multiply_adds(tmp_path: Path) -> None:
     made = edgekit.export("lsnet_t", "onnx", output=tmp_path)

@@ -87,5 +87,10 @@ def test_the_notes_tell_what_profiling_cost_and_what_has_no_module() -> None:
     assert table.notes(PROFILE, p50_s=None) == []
 
 
+def test_the_notes_tell_how_an_operator_beats_its_floor() -> None:
+    cached = OperatorProfile((_operator("Add", 1e-3, "act", macs=0, bytes_moved=100, floor_s=2e-3),), runs=9)
+    assert "in the processor's cache" in table.notes(cached, p50_s=None)[0]
+
+
 def test_the_notes_tell_why_there_are_no_operators() -> None:
     assert table.notes(OperatorProfile(reason="build it"), p50_s=1e-3) == ["no operators: build it"]
