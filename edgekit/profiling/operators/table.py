@@ -61,7 +61,8 @@ def notes(profile: OperatorProfile, p50_s: float | None) -> list[str]:
         more = "more" if total_s >= p50_s else "less"
         found.append(
             f"the operators take {total_s * 1e3:.2f} ms together, {abs(total_s / p50_s - 1):.0%} {more} than the "
-            f"{p50_s * 1e3:.2f} ms of a run that is not profiled: what profiling adds, less what is spent between operators"
+            f"{p50_s * 1e3:.2f} ms of a run that is not profiled: what profiling adds, less what passes between operators and "
+            "in waiting for the core"
         )
     if any(operator.floor_s and operator.time_s < operator.floor_s for operator in profile.operators):
         found.append("an operator below its floor found its operands in the processor's cache; the floor reads main memory")
