@@ -58,7 +58,7 @@ int main(int count, char **given) {
   FILE *told = fopen(path, "r");
   if (told && fscanf(told, "%31s %d", fault, &at) < 1) fault[0] = 0;
   if (!strcmp(fault, "log") && !(log_file = fopen("/data/local/tmp/log", "a"))) return 9;
-  if (!strcmp(fault, "garbage")) { printf("Hello\x01\xff, I am no runner\n"); return 0; }
+  if (!strcmp(fault, "garbage")) { printf("Hello\x01\xff, I am no runner\n"); usleep(50000); return 0; }
   int runs = 1;
   const char *outputs = NULL;
   for (int index = 1; index < count; index++) {

@@ -122,6 +122,7 @@ def test_libraries_beside_a_program_come_along_when_they_are_loaded(tmp_path: Pa
         (126, "timeout: exec: Permission denied", "does not let executor_runner run"),
         (1, 'CANNOT LINK EXECUTABLE: library "libonnxruntime.so" not found', "cannot start on the phone"),
         (1, "taskset: failed to set pid 5's affinity: Invalid argument", "run on those cores"),
+        (127, "Hello", "executor_runner ended at once on the phone"),
         (3, "out of memory", "failed on the phone with code 3"),
     ],
 )

@@ -40,7 +40,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def running(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[adbd.Phone]:
     with adbd.phone(tmp_path_factory.mktemp("phone")) as started:
-        started.program("logcat", 'case "$*" in "-v raw -T "*" -s ExecuTorch:V") exec tail -n +1 -f /data/local/tmp/log;; esac')
+        follow = "exec 3< /data/local/tmp/log; while cat <&3; do sleep 0.1; done"
+        started.program("logcat", f'case "$*" in "-v raw -T "*" -s ExecuTorch:V") {follow};; esac')
         yield started
 
 

@@ -25,6 +25,8 @@ _STATISTICS = re.compile(r"^(Real time|User time|System time|Max RSS|M\w+ faults
 """What it prints."""
 _KILL_AFTER_S = 5
 _LEAST_LIMIT_S = 60
+_LOG_DELAY_S = 2
+"""By then a line is in the log that was written to it."""
 
 
 class PhoneProgram:
@@ -86,7 +88,7 @@ class PhoneProgram:
             return f"{start}; {command} 2>&1; code=$?; cat {phone_runner.RESULT} 2>/dev/null; exit $code"
         # The log is followed, not read afterwards: it holds a few seconds of a fast model.
         follow = f"logcat -v raw -T \"$(date '+%m-%d %H:%M:%S.000')\" -s {self.kind.LOGS}:V & log=$!"
-        return f"{start}; {follow}\n{command} 2>&1; code=$?; sleep 1; kill $log; exit $code"
+        return f"{start}; {follow}\n{command} 2>&1; code=$?; sleep {_LOG_DELAY_S}; kill $log; exit $code"
 
     def _send(self) -> dict[str, Any]:
         program = self._found()

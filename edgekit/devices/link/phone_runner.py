@@ -25,6 +25,8 @@ OUTPUT = "edgekit_output"
 
 _TIMED_OUT = 124
 _KILLED = 137
+_AT_ONCE = 127
+"""What toybox's `timeout` may give for a program that ends before it waits, whatever its code was."""
 _LINES = 3
 
 
@@ -64,6 +66,8 @@ def failed(name: str, code: int, text: str, limit_s: float) -> DeviceError | Non
         )
     if "taskset: " in text:
         return DeviceError(f"the phone does not let {name} run on those cores", cause=end, next_step="give others with --cores")
+    if code == _AT_ONCE:
+        return DeviceError(f"{name} ended at once on the phone", cause=end, next_step=logs)
     if code > 128:
         number = code - 128
         known = number in {one.value for one in signal.Signals}
