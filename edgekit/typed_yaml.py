@@ -24,10 +24,21 @@ class Frozen(BaseModel):
 Model = TypeVar("Model", bound=Frozen)
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which takes no key twice: YAML's own takes the last and drops the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands there twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read(path: Path, model: type[Model]) -> Model:
     """The file at `path` as a `model`. Raises UsageError naming the key, the line's problem and the near names."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist", next_step="check the path") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

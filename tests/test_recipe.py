@@ -144,3 +144,12 @@ def test_a_request_with_an_unknown_option_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown key 'inputsize'") as caught:
         recipe.from_request(model="lsnet_t", target="onnx", inputsize=96)
     assert "input_size" in caught.value.next_step
+
+
+def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("model: lsnet_t\ntarget: onnx\nmodel: lsnet_s\n")
+    with pytest.raises(UsageError, match="is not readable YAML") as caught:
+        recipe.load(path)
+    assert "the key 'model' stands there twice" in caught.value.cause
+    assert "line 1" in caught.value.cause
