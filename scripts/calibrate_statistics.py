@@ -139,15 +139,16 @@ def real_section(samples: Sequence[real_runs.Sample]) -> list[str]:
     firsts = [(job.measurements[-1], job.measurements[0]) for job in jobs]
     return [
         "## Real runs\n",
-        f"LSNet-T as an ONNX artifact on {any_one.fingerprint.cpu}, one pinned core, {any_one.started_at[:10]}, while other "
-        f"programs used the machine's {any_one.fingerprint.cores} usable core and those beside it: load average after each job "
-        f"{np.min(loads):.1f} to {np.max(loads):.1f}, median {np.median(loads):.1f}; in the process that waited most, "
-        f"others had the core for {np.median(waited):.0%} of the time in the median job and {np.max(waited):.0%} in the worst. "
-        f"{len(jobs)} jobs of four subjects, three times the artifact and once the artifact slowed by exactly 3 % "
-        "(`scripts/slowed.py`), give three comparisons of equals and three of the slowed with an equal each; those of one job "
-        f"share subjects. {len(turns)} times the artifact alone, again alone, and the slowed one alone, in turns.\n",
+        f"LSNet-T as an ONNX artifact on {any_one.fingerprint.cpu}, pinned to one core of a machine that others used, "
+        f"{any_one.started_at[:10]}: load average after each job {np.min(loads):.1f} to {np.max(loads):.1f}, median "
+        f"{np.median(loads):.1f}; of the process that waited most, others had the core for {np.median(waited):.0%} of the time "
+        f"in the median measurement and {np.max(waited):.0%} in the worst. "
+        f"{len(jobs)} of {real_runs.JOBS} jobs of four subjects, three times the artifact and once the artifact slowed by "
+        "exactly 3 % (`scripts/slowed.py`), give three comparisons of equals and three of the slowed with an equal each; those of "
+        f"one job share subjects. {len(turns)} of {real_runs.TURNS} times the artifact alone, again alone, and the slowed one "
+        "alone, in turns.\n",
         *table(
-            ("comparison", "called different", "3 % found"),
+            ("comparison", "called different (wanted: at most 5 %)", "3 % found (wanted: at least 90 %)"),
             [
                 row("edgekit, interleaved", share(map(differs, equals)), share(map(found_slower, slowed))),
                 row("the same, one comparison a job", share(map(differs, equals[::3])), share(map(found_slower, firsts))),
@@ -238,7 +239,7 @@ def agreement(samples: Sequence[real_runs.Sample]) -> list[str]:
     return [
         "Two profiles of LSNet-T, one right after the other, agree when their intervals overlap:\n",
         *table(
-            ("statistic", "pairs that agree", "half the interval's width, median"),
+            ("statistic", "pairs that agree (wanted of p50: at least 95 %)", "half the interval's width, median"),
             [
                 row(name, share(overlap(take(one), take(other)) for one, other in consecutive), width(map(take, firsts)))
                 for name, take in STATISTICS.items()
@@ -275,7 +276,8 @@ def report(sections: Sequence[str]) -> str:
             "Made by `scripts/calibrate_statistics`. By default a subject is measured in "
             f"{chosen.processes} fresh processes, {chosen.blocks} blocks of {chosen.block_s} s in each, the blocks of other "
             "subjects between them in random order. A process's ratio is the median over its rounds of the ratio of block "
-            "medians, what it waited for its core left out; the interval is Student's t over the processes.\n",
+            "medians, what it waited for its core left out; the interval is Student's t over the processes. This was "
+            "chosen on other runs than those below (reports/LOG.md).\n",
             *sections,
         ]
     )

@@ -85,7 +85,7 @@ def test_real_runs_make_their_tables(made: _Made) -> None:
         _sample(made, "in turns", 0.01, 0.01, 0.0103, at="2026-01-01T00:01:00+00:00"),
     ]
     text = "\n".join(calibrate.real_section(samples))
-    assert "1 jobs of four subjects" in text
+    assert f"1 of {real_runs.JOBS} jobs of four subjects" in text
     line = next(line for line in text.splitlines() if line.startswith("| edgekit, interleaved"))
     assert line.count(" of 3 (") == 2
     assert "3 of 3 (100.0%" in line
