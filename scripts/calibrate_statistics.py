@@ -144,9 +144,9 @@ def real_section(samples: Sequence[real_runs.Sample]) -> list[str]:
         f"{np.median(loads):.1f}; of the process that waited most, others had the core for {np.median(waited):.0%} of the time "
         f"in the median measurement and {np.max(waited):.0%} in the worst. "
         f"{len(jobs)} of {real_runs.JOBS} jobs of four subjects, three times the artifact and once the artifact slowed by "
-        "exactly 3 % (`scripts/slowed.py`), give three comparisons of equals and three of the slowed with an equal each; those of "
-        f"one job share subjects. {len(turns)} of {real_runs.TURNS} times the artifact alone, again alone, and the slowed one "
-        "alone, in turns.\n",
+        "exactly 3 % (`scripts/slowed.py`), give three comparisons of equals and three of the slowed with an equal each; those "
+        f"of one job share subjects. {len(turns)} of {real_runs.TURNS} times the artifact alone, again alone, and the slowed "
+        "one alone, in turns.\n",
         *table(
             ("comparison", "called different (wanted: at most 5 %)", "3 % found (wanted: at least 90 %)"),
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,7 +16,7 @@ import numpy as np
 
 from edgekit.devices import connect
 from edgekit.devices.link.tape import Live
-from edgekit.profiling import plan, statistics
+from edgekit.profiling import machine, plan, statistics
 from edgekit.profiling.measurement import Estimate
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import describe
@@ -24,7 +25,7 @@ BARE = """
 import os, sys, time
 import numpy as np, onnxruntime
 if sys.argv[2]:
-    os.sched_setaffinity(0, map(int, sys.argv[2].split(",")))
+    os.sched_setaffinity(0, {int(sys.argv[2])})
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
@@ -45,9 +46,16 @@ for line in sys.stdin:
 class Bare:
     """The near end of a bare loop."""
 
-    def __init__(self, model_file: Path, cores: Sequence[int] | None) -> None:
-        command = [sys.executable, "-c", BARE, str(model_file), ",".join(map(str, cores or ()))]
+    def __init__(self, model_file: Path) -> None:
+        core = machine.fastest_core()  # as a profiled process of one thread is pinned
+        command = [sys.executable, "-c", BARE, str(model_file), "" if core is None else str(core)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Bare:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
 
     def block(self, duration_s: float) -> list[float]:
         """Seconds of each run in about `duration_s`, after 20 ms of untimed ones."""
@@ -60,10 +68,6 @@ class Bare:
         print(duration_s, file=self._process.stdin, flush=True)
         return [float(taken) for taken in self._process.stdout.readline().split()]
 
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate()
-
 
 def of_a_run(artifact: Path) -> Estimate:
     """The median latency that profiling measures over that of the bare loop, interleaved."""
@@ -73,10 +77,13 @@ def of_a_run(artifact: Path) -> Estimate:
     profiled: list[list[list[float]]] = []
     bare: list[list[list[float]]] = []
     with connect("host", Live()) as device:
-        for _ in range(chosen.processes):
-            with device.start(subject, settings, cold=False) as trial:
+        for generation in range(chosen.processes):
+            with contextlib.ExitStack() as alive:
+                # Each is the first to open its model as often as the other: memory is handed out in that order.
+                early = alive.enter_context(Bare(artifact / "model.onnx")) if generation % 2 else None
+                trial = alive.enter_context(device.start(subject, settings, cold=False))
+                beside = early or alive.enter_context(Bare(artifact / "model.onnx"))
                 trial.warm_up()
-                beside = Bare(artifact / "model.onnx", trial.cores)
                 beside.block(0.3)
                 ours: list[list[float]] = []
                 theirs: list[list[float]] = []
@@ -86,7 +93,6 @@ def of_a_run(artifact: Path) -> Estimate:
                             ours.append(list(trial.block(chosen.block_s).latency_s))
                         else:
                             theirs.append(beside.block(chosen.block_s))
-                beside.close()
             profiled.append(ours)
             bare.append(theirs)
     return statistics.ratio_of_medians(profiled, bare, paired=True)
