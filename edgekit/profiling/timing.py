@@ -71,12 +71,14 @@ def agree(medians: Sequence[float]) -> bool:
     return len(last) == _WINDOWS and max(last) <= (1 + AGREEMENT) * min(last)
 
 
-def block(run: Run, *, clock: Clock, duration_s: float, waited: Clock | None = None) -> Runs:
+def block(run: Run, *, clock: Clock, duration_s: float, waited: Clock | None = None, rested: bool = True) -> Runs:
     """Each run in a block of `duration_s` (at least one run, at most 250); `waited` as for `warm_up`.
 
-    A few untimed runs come first (20 ms, at least one): whoever ran before has filled the caches.
+    Where this process has `rested` since its last run, a few untimed ones come first (20 ms, at least one): whoever ran
+    meanwhile has filled the caches.
     """
-    _timed_runs(run, clock, None, at_least_s=_RECOVERY_S, at_least=1)
+    if rested:
+        _timed_runs(run, clock, None, at_least_s=_RECOVERY_S, at_least=1)
     return _timed_runs(run, clock, waited, at_least_s=duration_s, at_least=1, at_most=_BLOCK_RUNS)
 
 

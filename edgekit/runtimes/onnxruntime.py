@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,8 +30,9 @@ _NUMPY_NAMES = {
 
 
 class OnnxRuntimeSession(Session):
-    """One `InferenceSession`, rebuilt when threads or their spinning change (they are fixed at creation). Without a manifest a
-    dynamic batch is 1."""
+    """One `InferenceSession`, rebuilt when threads or their spinning change (they are fixed at creation). It starts with
+    OMP_NUM_THREADS threads where that is set, as its OpenMP builds did, so that whoever sets it opens the model once. Without a
+    manifest a dynamic batch is 1."""
 
     spinning = True
 
@@ -45,7 +47,9 @@ class OnnxRuntimeSession(Session):
     ) -> None:
         import onnxruntime
 
-        self.model_file, self._threads, self.spinning, self._gpu = model_file, threads, spinning, gpu
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        self._threads = int(told) if threads is None and told.isdigit() else threads
+        self.model_file, self.spinning, self._gpu = model_file, spinning, gpu
         self._session = session = self.fresh(model_file)
         on = "" if gpu is None else ", CUDA execution provider"
         self.runtime = f"onnxruntime {onnxruntime.__version__}{on}"
@@ -85,10 +89,12 @@ class OnnxRuntimeSession(Session):
         return list(self._session.run(self._output_names, feed))
 
     def set_threads(self, count: int) -> None:
-        self._rebuild(count, bool(self.spinning), self._gpu)
+        if count != self._threads:
+            self._rebuild(count, bool(self.spinning), self._gpu)
 
     def set_spinning(self, allowed: bool) -> None:
-        self._rebuild(self._threads, allowed, self._gpu)
+        if allowed != self.spinning:
+            self._rebuild(self._threads, allowed, self._gpu)
 
     def use_gpu(self, index: int) -> None:
         import onnxruntime

@@ -68,6 +68,11 @@ def test_a_block_leaves_out_the_first_runs_and_keeps_every_later_one_in_order() 
     assert timing.block(model.run, clock=model.clock, duration_s=0.25).latency_s == [0.0625, 0.125, 0.0625]
 
 
+def test_a_block_right_after_the_last_needs_no_untimed_runs() -> None:
+    model = _Model(itertools.count(1))
+    assert timing.block(model.run, clock=model.clock, duration_s=3, rested=False).latency_s == [1, 2]
+
+
 def test_a_slow_model_runs_once_in_a_block() -> None:
     model = _Model([4.0, 8.0])
     assert timing.block(model.run, clock=model.clock, duration_s=0.25).latency_s == [8.0]

@@ -15,6 +15,7 @@ import edgekit
 from edgekit import reference_inputs, runtimes
 from edgekit.errors import ArtifactError, UnknownName, Unsupported, UsageError
 from edgekit.runtimes import Session, TensorSpec
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 
 _INPUT = {"x": np.random.RandomState(0).standard_normal((1, 3, 32, 32)).astype(np.float32)}
 
@@ -138,3 +139,19 @@ def test_onnx_runtime_does_not_report_what_it_opens(tiny_artifact: Path, tmp_pat
     )
     assert done.stdout.startswith("onnxruntime")
     assert list(home.iterdir()) == list(temporary.iterdir()) == []
+
+
+def test_it_opens_once_with_the_threads_that_the_environment_tells(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with OnnxRuntimeSession(tiny_artifact / "model.onnx", None, None) as session:
+        opened = session._session
+        assert opened.get_session_options().intra_op_num_threads == 2
+        session.set_threads(2)
+        assert session._session is opened
+        session.set_threads(1)
+        assert session._session.get_session_options().intra_op_num_threads == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP's list of levels: nothing that ONNX Runtime has
+    with OnnxRuntimeSession(tiny_artifact / "model.onnx", None, None) as session:
+        assert session._session.get_session_options().intra_op_num_threads == 0
