@@ -13,11 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import profiling_overhead
-import real_runs
-import synthetic_latencies
-from slowed import SLOWDOWN
-from synthetic_latencies import Series
+from calibration import profiling_overhead, real_runs, synthetic_latencies
+from calibration.slowed import SLOWDOWN
+from calibration.synthetic_latencies import Series
 
 import edgekit
 from edgekit import cache
@@ -114,9 +112,10 @@ def synthetic_section(trials: int) -> list[str]:
         "## Synthetic series\n",
         f"{trials} measurements each, of runs of about {synthetic_latencies.LATENCY_S * 1e3:.0f} ms, as the default plan takes "
         f"them ({chosen.processes} processes, {chosen.blocks} blocks of {chosen.block_s} s in each; "
-        "`scripts/synthetic_latencies.py` says what each world does). The 95 % intervals should hold the true quantile in 95 % "
-        "of cases. *Called different* is a subject beside its equal (at most 5 % wanted), *3 % found* beside one 3 % faster. "
-        "The naive comparison runs one for the same time, then the other, and puts Welch's t to their runs.\n",
+        "`scripts/calibration/synthetic_latencies.py` says what each world does). The 95 % intervals should hold the true "
+        "quantile in 95 % of cases. *Called different* is a subject beside its equal (at most 5 % wanted), *3 % found* "
+        "beside one 3 % faster. The naive comparison runs one for the same time, then the other, and puts Welch's t to "
+        "their runs.\n",
         *table(
             ("world", "p50 held", "p90", "p99", "called different", "3 % found", "naive: called different", "naive: 3 % found"),
             rows,
@@ -144,7 +143,8 @@ def real_section(samples: Sequence[real_runs.Sample]) -> list[str]:
         f"{np.median(loads):.1f}; of the process that waited most, others had the core for {np.median(waited):.0%} of the time "
         f"in the median measurement and {np.max(waited):.0%} in the worst. "
         f"{len(jobs)} of {real_runs.JOBS} jobs of four subjects, three times the artifact and once the artifact slowed by "
-        "exactly 3 % (`scripts/slowed.py`), give three comparisons of equals and three of the slowed with an equal each; those "
+        "exactly 3 % (`scripts/calibration/slowed.py`), give three comparisons of equals and three of the slowed with an equal "
+        "each; those "
         f"of one job share subjects. {len(turns)} of {real_runs.TURNS} times the artifact alone, again alone, and the slowed "
         "one alone, in turns.\n",
         *table(

@@ -10,10 +10,9 @@ from pathlib import Path
 import calibrate_statistics as calibrate
 import numpy as np
 import pytest
-import real_runs
-import slowed
-from real_runs import Sample
-from synthetic_latencies import WORLDS, World
+from calibration import real_runs, slowed
+from calibration.real_runs import Sample
+from calibration.synthetic_latencies import WORLDS, World
 
 from edgekit.profiling.measurement import Estimate, Measurement, Process
 from edgekit.profiling.plan import Plan

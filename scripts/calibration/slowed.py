@@ -1,6 +1,6 @@
 """A runtime that takes exactly 3 % longer than the artifact's own: a known slowdown for `scripts/calibrate_statistics`.
 
-As a subject: `scripts/slowed.py:ARTIFACT`.
+As a subject: `scripts/calibration/slowed.py:ARTIFACT`.
 """
 
 from __future__ import annotations
