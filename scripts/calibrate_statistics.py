@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from calibration import profiling_overhead, real_runs, synthetic_latencies
+from calibration import background, profiling_overhead, real_runs, synthetic_latencies
 from calibration.slowed import SLOWDOWN
 from calibration.synthetic_latencies import Series
 
@@ -138,15 +138,14 @@ def real_section(samples: Sequence[real_runs.Sample]) -> list[str]:
     firsts = [(job.measurements[-1], job.measurements[0]) for job in jobs]
     return [
         "## Real runs\n",
-        f"LSNet-T as an ONNX artifact on {any_one.fingerprint.cpu}, pinned to one core of a machine that others used, "
-        f"{any_one.started_at[:10]}: load average after each job {np.min(loads):.1f} to {np.max(loads):.1f}, median "
-        f"{np.median(loads):.1f}; of the process that waited most, others had the core for {np.median(waited):.0%} of the time "
-        f"in the median measurement and {np.max(waited):.0%} in the worst. "
+        f"LSNet-T as an ONNX artifact on {any_one.fingerprint.cpu}, pinned to one core, {any_one.started_at[:10]}. "
+        f"The machine was kept busy by {background.WORDS}: load average after each job {np.min(loads):.1f} to "
+        f"{np.max(loads):.1f}, median {np.median(loads):.1f}; of the process that waited most, others had the core for "
+        f"{np.median(waited):.0%} of the time in the median measurement and {np.max(waited):.0%} in the worst. "
         f"{len(jobs)} of {real_runs.JOBS} jobs of four subjects, three times the artifact and once the artifact slowed by "
         "exactly 3 % (`scripts/calibration/slowed.py`), give three comparisons of equals and three of the slowed with an equal "
-        "each; those "
-        f"of one job share subjects. {len(turns)} of {real_runs.TURNS} times the artifact alone, again alone, and the slowed "
-        "one alone, in turns.\n",
+        f"each; those of one job share subjects. {len(turns)} of {real_runs.TURNS} times the artifact alone, again alone, and "
+        "the slowed one alone, in turns.\n",
         *table(
             ("comparison", "called different (wanted: at most 5 %)", "3 % found (wanted: at least 90 %)"),
             [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibration import background
 from edgekit import profiling
 from edgekit.profiling.measurement import Measurement
 
@@ -50,7 +51,8 @@ def collect(artifact: Path, file: Path, *, minutes: float) -> None:
         if time.monotonic() >= ends:
             return
         started = time.monotonic()
-        measurements = _measured(kind, str(artifact), f"{SLOWED}:{artifact}")
+        with background.load():
+            measurements = _measured(kind, str(artifact), f"{SLOWED}:{artifact}")
         took_s, load = time.monotonic() - started, os.getloadavg()[0]
         record = {"kind": kind, "load_1min": load, "took_s": took_s, "measurements": [one.as_dict() for one in measurements]}
         file.parent.mkdir(parents=True, exist_ok=True)
