@@ -36,7 +36,8 @@ def copied(made: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_profile_says_that_it_is_no_phone_s(made: Path, bare: bool, edgekit: Command, tmp_path: Path) -> None:
-    done = edgekit("profile", made / "model.mlpackage" if bare else made, "--duration", 0.5, "--output", tmp_path / "measured.json")
+    subject = made / "model.mlpackage" if bare else made
+    done = edgekit("profile", subject, "--duration", 0.5, "--output", tmp_path / "measured.json")
     assert done.code == 0
     assert "reference timing, not a phone's" in done.out
     [record] = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
