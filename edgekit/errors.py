@@ -24,10 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edgekit.profiling.measurement import Measurement
+from typing import Any
 
 
 class EdgekitError(Exception):
@@ -145,11 +142,12 @@ class DeviceError(Unsupported):
 
 
 class Interrupted(EdgekitError):  # noqa: N818 - carries an answer, as far as it came
-    """A measurement ended before its time: by `error`, after some samples were taken. `partial` holds them."""
+    """A measurement ended before its time: by `error`, after some samples were taken. `partial` holds the measurements
+    of them."""
 
     exit_code = 130
 
-    def __init__(self, error: BaseException, partial: Sequence[Measurement]) -> None:
+    def __init__(self, error: BaseException, partial: Sequence[Any]) -> None:
         told = error if isinstance(error, EdgekitError) else EdgekitError("interrupted")
         super().__init__(told.what, cause=told.cause, next_step=told.next_step)
         if isinstance(error, EdgekitError):

@@ -16,8 +16,9 @@ from edgekit import artifact, scratch
 from edgekit.errors import InputError
 from edgekit.profiling import results as results_files
 from edgekit.report import html, markdown, sections, style, svg
-from edgekit.report.collection import Collection, Entry, collect
+from edgekit.report.collection import Collection, collect
 from edgekit.report.content import Section
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import listed
 
 HTML, MARKDOWN = "edgekit-report.html", "edgekit-report.md"

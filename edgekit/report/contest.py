@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgekit.errors import UsageError
 from edgekit.profiling.comparison import Comparison, compare
-from edgekit.report.collection import Entry
+from edgekit.report.entry import Entry
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from synthetic_measurements import measurement, process
 from edgekit.profiling.measurement import Measurement
 from edgekit.profiling.operators import grouped
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, collect
+from edgekit.report.collection import Collection, collect
 from edgekit.report.content import Picture, Section
+from edgekit.report.entry import Entry
 from edgekit.report.sections import comparison, distributions, latency, operators, pareto, roofline, trend
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from edgekit import claims
 from edgekit.claims import Claim, Paper, Settings
 from edgekit.profiling.measurement import Measurement
-from edgekit.report.collection import Collection, Entry, machine
+from edgekit.report.collection import Collection, machine
 from edgekit.report.content import UNKNOWN, Cell, Column, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits, interval
 
 _COLUMNS = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgekit.profiling.measurement import DeviceState, Fingerprint
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection
 from edgekit.report.content import Cell, Column, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, listed
 
 _MACHINE_COLUMNS = tuple(map(Column, ("device", "hardware", "system", "processor", "instruction sets", "cores", "gpu")))

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry
+from edgekit.report.collection import Collection
 from edgekit.report.content import Column, Picture, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, ms_cell
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from matplotlib.markers import CARETLEFT
 from edgekit.profiling import statistics
 from edgekit.profiling.measurement import Estimate, Measurement
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, machine, threads
+from edgekit.report.collection import Collection, machine, threads
 from edgekit.report.content import UNKNOWN, Cell, Column, Picture, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits, interval, listed, mb_cell, ms_cell
 from edgekit.report.style import MUTED
 

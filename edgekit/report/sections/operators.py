@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from edgekit.profiling.operators import Group, grouped
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, printable
+from edgekit.report.collection import Collection, printable
 from edgekit.report.content import Cell, Column, Picture, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import digits, listed
 
 if TYPE_CHECKING:

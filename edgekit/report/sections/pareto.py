@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, machine, threads
+from edgekit.report.collection import Collection, machine, threads
 from edgekit.report.content import UNKNOWN, Cell, Column, Picture, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits, interval, mb_cell
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from edgekit.profiling.measurement import Floor, Measurement
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, machine
+from edgekit.report.collection import Collection, machine
 from edgekit.report.content import Cell, Column, Picture, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits
 
 _COLUMNS = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from edgekit.profiling import table
-from edgekit.report.collection import Collection, Entry, threads
+from edgekit.report.collection import Collection, threads
 from edgekit.report.content import Section
 from edgekit.report.contest import Contest
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits, listed, milliseconds
 
 _MOST = 4

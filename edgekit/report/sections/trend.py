@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from edgekit.profiling.measurement import Estimate
 from edgekit.report import style
-from edgekit.report.collection import Collection, Entry, elided, printable
+from edgekit.report.collection import Collection, elided, printable
 from edgekit.report.content import Cell, Column, Picture, Section, Table, number, words
+from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits, interval, listed
 
 if TYPE_CHECKING:
