@@ -65,6 +65,13 @@ def build():
 """
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements that nobody gave a duration are as short as they can be: two processes, five blocks."""
+    monkeypatch.setattr("edgekit.profiling.settings.BURST_S", 0.2)
+    monkeypatch.setattr("edgekit.profiling.plan._BLOCK_S", 0.02)
+
+
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's own model, in a folder whose name holds a space and an umlaut."""

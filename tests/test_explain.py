@@ -69,6 +69,7 @@ def test_a_cached_export_explains_the_same(tiny_file: Path, tmp_path: Path, edge
     assert first[first.index("operators after") :] == again[again.index("operators after") :]
 
 
+@pytest.mark.usefixtures("brief")
 def test_ablate_measures_the_artifact_without_each_pass(
     tiny_file: Path, tmp_path: Path, edgekit: Command, empty_cache: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_ablate_measures_the_artifact_without_each_pass(
     assert _published(tmp_path / "out") == ["tiny_build-onnx"]
 
 
+@pytest.mark.usefixtures("brief")
 def test_ablate_as_json(tiny_file: Path, tmp_path: Path, edgekit: Command) -> None:
     done = edgekit(*export_tiny(tiny_file, tmp_path, "--ablate", "--json", "--approximate", "gelu"))
     assert done.code == 0, done.err
@@ -98,6 +100,7 @@ def test_ablate_as_json(tiny_file: Path, tmp_path: Path, edgekit: Command) -> No
     assert _published(tmp_path) == ["tiny_build-onnx"]
 
 
+@pytest.mark.usefixtures("brief")
 def test_what_cannot_be_made_without_a_pass_has_its_reason(
     tiny_file: Path, tmp_path: Path, edgekit: Command, monkeypatch: pytest.MonkeyPatch, empty_cache: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_baseline_of_another_machine_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 def test_collecting_measures_until_it_is_decided(
     edgekit: Command, write_budgets: _Write, tiny_artifact: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_other_profiles_say_what_was_measured_elsewhere_and_what_was_not() -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 def test_a_choice_is_exported_and_measured_each_way(tmp_path: Path) -> None:
     file = tmp_path / "normed.py"
     file.write_text(
