@@ -53,7 +53,7 @@ def phone(running: adbd.Phone) -> adbd.Phone:
 
 
 def _measure(target: str = "executorch", **settings: object) -> Measurement:
-    [measured] = profile([RECORDED / target], device=DEVICE, settings=Settings(**{"duration_s": 0.5, **settings}))  # type: ignore[arg-type]
+    [measured] = profile([RECORDED / target], device=DEVICE, settings=Settings(**{"duration_s": 0.5, **settings}))  # type: ignore[arg-type]  # by name
     return measured
 
 

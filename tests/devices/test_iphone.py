@@ -76,7 +76,7 @@ def made(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     specs = [Builder.TensorSpec((1, 2, 3)), Builder.TensorSpec((1, 2), dtype=coremltools.converters.mil.mil.types.int32)]
 
     @Builder.program(input_specs=specs, opset_version=coremltools.target.iOS17)
-    def program(bild, ids):  # type: ignore[no-untyped-def]
+    def program(bild, ids):  # type: ignore[no-untyped-def]  # coremltools reads the signature
         return Builder.mul(x=bild, y=np.float32(2), name="y"), Builder.add(x=ids, y=np.int32(1), name="k")
 
     model = coremltools.convert(program, minimum_deployment_target=coremltools.target.iOS17, skip_model_load=True)
@@ -209,7 +209,7 @@ def test_an_unknown_phone_is_told_with_those_there_are(phone: Change, made: Path
 )
 def test_what_cannot_be_had_there_is_refused_before_anything_runs(phone: Change, settings: dict[str, object]) -> None:
     with devices.connect(DEVICE, Live()) as reached, pytest.raises(Unsupported):
-        reached.check(Settings(**settings))  # type: ignore[arg-type]
+        reached.check(Settings(**settings))  # type: ignore[arg-type]  # each case is one field
 
 
 def test_only_core_ml_artifacts_are_taken(mac: Change, tiny_artifact: Path) -> None:

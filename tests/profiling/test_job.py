@@ -192,7 +192,7 @@ def test_whole_processes_are_kept_when_a_later_one_does_not_start(device: _Diary
             raise DeviceError("the disk is full")
         return start(*arguments, **named)
 
-    device.start = once  # type: ignore[method-assign]
+    device.start = once  # type: ignore[method-assign]  # one device, failing once
     with pytest.raises(Interrupted, match="the disk is full") as caught:
         _measure(device, "a")
     assert caught.value.partial[0].memory == Memory(1, 2)
