@@ -69,6 +69,7 @@ def test_the_version_is_told(edgekit: Command) -> None:
         (["export", "no.py:build", "-t", "onnx", "--input-shape", "1"], ["no.py does not exist"]),
         (["verify", "nowhere"], ["nowhere is not an edgekit artifact", "no such directory"]),
         (["profile", "artifacts/lsnet_t-onx"], ["artifacts/lsnet_t-onx does not exist", "check the path"]),
+        (["profile", "nothere.onnx"], ["nothere.onnx does not exist", "check the path"]),
         (["predict", "nowhere", "p.jpg"], ["nowhere is not an edgekit artifact"]),
     ],
 )

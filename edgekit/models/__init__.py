@@ -91,7 +91,7 @@ def find(name: str) -> Variant:
     members = variants(family) if family else {}
     if name == family:
         return next(iter(members.values()))
-    if name not in members and len(Path(name).parts) > 1:
+    if name not in members and (len(Path(name).parts) > 1 or Path(name).suffix):
         raise UsageError(f"{name} does not exist", next_step="check the path, or name a model: `edgekit models` lists them")
     if name not in members:
         raise UnknownName("model", name, [*all_variants(), *families()], listing="edgekit models")
