@@ -8,20 +8,25 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import edgekit
-from edgekit import devices
-from edgekit.devices.link.tape import Live, Recording, Tape
-from edgekit.errors import UsageError
-from edgekit.profiling import job
-from edgekit.profiling.comparison import ratio
-from edgekit.profiling.measurement import Estimate, Fingerprint, Floor, Measurement, Process
-from edgekit.profiling.settings import Settings
-from edgekit.profiling.subject import describe
+if TYPE_CHECKING:
+    from edgekit.profiling.comparison import ratio
+    from edgekit.profiling.measurement import Estimate, Fingerprint, Floor, Measurement, Process
+    from edgekit.profiling.settings import Settings
 
 __all__ = ["Estimate", "Fingerprint", "Floor", "Measurement", "Process", "Settings", "profile", "ratio"]
+
+
+def __getattr__(name: str) -> object:
+    """The public names, when they are first used: every measuring process imports this package."""
+    if name not in __all__:
+        raise AttributeError(f"module 'edgekit.profiling' has no attribute {name!r}")
+    home = {"ratio": "comparison", "Settings": "settings"}.get(name, "measurement")
+    return getattr(importlib.import_module(f"edgekit.profiling.{home}"), name)
 
 
 def profile(
@@ -42,6 +47,14 @@ def profile(
     for a damaged artifact, Unsupported for a device out of reach or a runtime that it lacks, EdgekitError when a model
     crashes, and Interrupted, which carries what was measured, for whatever ends the job once there are samples.
     """
+    import edgekit
+    from edgekit import devices
+    from edgekit.devices.link.tape import Live, Recording, Tape
+    from edgekit.errors import UsageError
+    from edgekit.profiling import job
+    from edgekit.profiling.settings import Settings
+    from edgekit.profiling.subject import describe
+
     if not subjects:
         raise UsageError("nothing to measure", next_step="name an artifact, a model file or a model")
     settings = settings or Settings()

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgekit import reference_inputs, runtimes
+from edgekit import runtimes
 from edgekit.errors import EdgekitError, InputError
 from edgekit.profiling import machine, peak, timing
 from edgekit.runtimes import Array, Session, TensorSpec
@@ -154,6 +154,8 @@ class _Host:
     def outputs(self, subject: str, reference: str, border: list[list[dict[str, Any]]]) -> dict[str, str]:
         """What a model gives for the inputs in a `reference.npz`, as `INDEX/NAME` in an npz file in base64; `border` holds the
         fields of its inputs' and its outputs' specs."""
+        from edgekit import reference_inputs
+
         inputs, outputs = ([_spec(fields) for fields in side] for side in border)
         given, _ = reference_inputs.read(Path(reference))
         with runtimes.find(Path(subject).suffix).open(Path(subject), inputs, outputs) as session:

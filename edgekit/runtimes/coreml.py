@@ -5,7 +5,6 @@ Unverified on hardware: no Mac has run this file yet.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,11 +30,13 @@ class CoreMLSession(Session):
     def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
         """Raises ArtifactError for a damaged package and for one that Core ML does not compile, Unsupported for one that
         takes or gives what is no array, or is newer than this system."""
+        from importlib import metadata
+
         from edgekit.runtimes.coreml_reference import package
 
         spec, _ = package.specification(model_file)
         self._model_file, self._model = model_file, _compiled(model_file, spec.specificationVersion)
-        self.runtime = f"coreml (coremltools {importlib.metadata.version('coremltools')})"
+        self.runtime = f"coreml (coremltools {metadata.version('coremltools')})"
         described = package.description(spec, spec.description.defaultFunctionName)
         self.inputs = tuple(inputs or (_spec(model_file, feature) for feature in described.input))
         self.outputs = tuple(outputs or (_spec(model_file, feature) for feature in described.output))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,13 @@ class ExecuTorchSession(Session):
     """The `forward` method of a `.pte` program. The file keeps no tensor names: without a manifest they are numbered."""
 
     def __init__(self, model_file: Path, inputs: Sequence[TensorSpec] | None, outputs: Sequence[TensorSpec] | None) -> None:
+        from importlib import metadata
+
         with quiet():
             import torch  # noqa: F401 - the binding needs its libraries loaded
             from executorch.extension.pybindings import _portable_lib
 
-        self.runtime = f"executorch {importlib.metadata.version('executorch')}"
+        self.runtime = f"executorch {metadata.version('executorch')}"
         self._binding, self._model_file, self._has_run = _portable_lib, str(model_file), False
         try:
             with quiet():
