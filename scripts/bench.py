@@ -15,7 +15,7 @@ import edgekit
 from edgekit import cache, profiling
 from edgekit.artifact import Artifact
 from edgekit.errors import EdgekitError
-from edgekit.profiling import Estimate, Measurement, ratio, table
+from edgekit.profiling import Measurement, comparison, table
 
 REPORTS = Path(__file__).parent.parent / "reports"
 TARGETS = ("onnx", "executorch")
@@ -61,22 +61,17 @@ def lines(entries: Sequence[Entry]) -> list[str]:
             cells = [entry.title, entry.failure, *["-"] * (len(COLUMNS) - 2)]
         else:
             measured = entry.measurement
+            beside = comparison.ratio(measured, reference.measurement) if reference and reference.measurement else None
             cells = [
                 entry.title,
                 measured.fingerprint.runtime,
                 table.milliseconds(measured.p50_s),
-                "-" if not reference or not reference.measurement else times(ratio(measured, reference.measurement)),
+                comparison.times(beside) if beside else "-",
                 f"{entry.sqnr_db:.0f}" if entry.right else f"**{entry.sqnr_db:.0f}: wrong**",
                 f"{entry.max_error_over_spread:.1e}",
             ]
         rows.append(" | ".join(cells))
     return [f"| {row} |" for row in rows]
-
-
-def times(estimate: Estimate) -> str:
-    """A ratio with its interval."""
-    interval = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f"{estimate.value:.2f}x{interval}"
 
 
 def verdict(entries: Sequence[Entry]) -> str:
@@ -85,13 +80,9 @@ def verdict(entries: Sequence[Entry]) -> str:
     if not ours or not theirs or not ours.measurement or not theirs.measurement:
         missing = "artifact of edgekit's" if not ours else "rival"
         return f"No verdict: no {missing} was both right and measured."
-    faster = ratio(theirs.measurement, ours.measurement)
-    pair = f"edgekit's best ({ours.title})", f"the best rival ({theirs.title}, {theirs.measurement.fingerprint.runtime})"
-    if faster.low is not None and faster.high is not None and faster.low <= 1 <= faster.high:
-        return f"{pair[0]} and {pair[1]} cannot be told apart: {times(faster)}"
-    if faster.value > 1:
-        return f"{pair[0]} is {times(faster)} faster than {pair[1]}"
-    return f"{pair[0]} is {times(ratio(ours.measurement, theirs.measurement))} slower than {pair[1]}"
+    found = comparison.compare(ours.measurement, theirs.measurement)
+    pair = f"edgekit's best ({ours.title}) beside the best rival ({theirs.title}, {theirs.measurement.fingerprint.runtime})"
+    return f"{pair}: {found.verdict}"
 
 
 def subjects(model: str, folder: Path) -> list[tuple[Entry, str | None]]:

@@ -48,7 +48,9 @@ def welch_differs(runs: Sequence[float] | Series, others: Sequence[float] | Seri
     if sum(parts) == 0:
         return bool(np.mean(runs) != np.mean(others))
     freedom = sum(parts) ** 2 / sum(part**2 / (len(some) - 1) for part, some in zip(parts, (runs, others), strict=True))
-    return bool(abs(np.mean(runs) - np.mean(others)) / math.sqrt(sum(parts)) > statistics.student(freedom))
+    return bool(
+        abs(np.mean(runs) - np.mean(others)) / math.sqrt(sum(parts)) > statistics.student_t(statistics.CONFIDENCE, freedom)
+    )
 
 
 def share(answers: Iterable[bool]) -> str:

@@ -18,7 +18,7 @@ from edgekit.devices.link.phone_model import PhoneModel
 from edgekit.devices.link.phone_program import PhoneProgram
 from edgekit.devices.link.runner_trial import RunnerTrial
 from edgekit.devices.link.tape import Tape, TapedShell
-from edgekit.errors import DeviceError, EdgekitError, Unsupported, UsageError
+from edgekit.errors import DeviceError, EdgekitError, Unsupported
 from edgekit.profiling import machine
 from edgekit.profiling.plan import Plan
 from edgekit.profiling.settings import Settings
@@ -55,19 +55,7 @@ class AndroidDevice(Device):
         self._models: dict[str, PhoneModel] = {}
 
     def check(self, settings: Settings) -> None:
-        cores = self._clocks
-        if settings.threads > len(cores):
-            raise UsageError(
-                f"cannot measure with {settings.threads} threads",
-                cause=f"{self.name} has {len(cores)} cores online",
-                next_step=f"give a number of threads between 1 and {len(cores)}",
-            )
-        if settings.cores and not set(settings.cores) <= set(cores):
-            raise UsageError(
-                f"cannot measure on the cores {', '.join(map(str, settings.cores))}",
-                cause=f"{self.name} has {', '.join(map(str, cores))} online",
-                next_step="choose among those",
-            )
+        settings.check_cores(self._clocks, self.name)
 
     def facts(self) -> Facts:
         told = self._told

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.profiling.measurement import Estimate
-from edgekit.profiling.statistics import CONFIDENCE
+from edgekit.profiling.statistics import CONFIDENCE, student_t
 
 
 def of_values(values: Sequence[float], *, confidence: float = CONFIDENCE, value: float | None = None) -> Estimate:
@@ -78,26 +78,3 @@ def _around(centre: float, half: float) -> Estimate:
 
 _LARGEST = 700.0
 """Beyond it lies no float."""
-
-
-def student_t(confidence: float, freedom: int) -> float:
-    """The two-sided quantile of Student's t: the probability within ± this is `confidence`.
-
-    The probability is a finite sum for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
-    """
-    low, high = 0.0, math.pi / 2  # of atan(t / sqrt(freedom)), in which the probability rises
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
-    return math.sqrt(freedom) * math.tan(high)
-
-
-def _within(angle: float, freedom: int) -> float:
-    """The probability that |t| < sqrt(freedom) tan(angle)."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine, 0.0) if odd else (1.0, 0.0)
-    for power in range(1 + odd, freedom, 2):
-        total += term
-        term *= cosine * cosine * power / (power + 1)
-    return (angle + sine * total) * 2 / math.pi if odd else sine * total

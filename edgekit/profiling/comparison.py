@@ -39,12 +39,12 @@ class Comparison:
         """The finding and its figures: "faster by 1.31x [1.28, 1.34]", "slower by ..." (both above 1, as people say it) or
         "no difference shown (1.00x [0.98, 1.02])"."""
         if self.finding == "faster":
-            return f"faster by {_times(_inverse(self.ratio))}"
+            return f"faster by {times(_inverse(self.ratio))}"
         if self.finding == "slower":
-            return f"slower by {_times(self.ratio)}"
+            return f"slower by {times(self.ratio)}"
         if self.finding == "undecided":
-            return f"undecided ({_times(self.ratio)}): {self.ratio.reason}"
-        return f"no difference shown ({_times(self.ratio)})"
+            return f"undecided ({times(self.ratio)}): {self.ratio.reason}"
+        return f"no difference shown ({times(self.ratio)})"
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as JSON holds it."""
@@ -91,17 +91,17 @@ def blocks(process: Process, *, net: bool) -> list[Sequence[float]]:
     return [latency_s[end - runs : end] for end, runs in zip(ends, process.block_runs, strict=True)]
 
 
-def _inverse(ratio: Estimate) -> Estimate:
-    """The ratio the other way round."""
-    assert ratio.low is not None
-    assert ratio.high is not None
-    return Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
-
-
-def _times(ratio: Estimate) -> str:
+def times(ratio: Estimate) -> str:
     """A ratio with its interval, to as many digits as set it apart from 1."""
     bounds = [bound for bound in (ratio.low, ratio.high) if bound is not None]
     near = min((abs(bound - 1) for bound in (ratio.value, *bounds) if bound != 1), default=1.0)
     digits = 2 if near >= 0.005 else 3
     interval = f" [{', '.join(f'{bound:.{digits}f}' for bound in bounds)}]" if bounds else ""
     return f"{ratio.value:.{digits}f}x{interval}"
+
+
+def _inverse(ratio: Estimate) -> Estimate:
+    """The ratio the other way round."""
+    assert ratio.low is not None
+    assert ratio.high is not None
+    return Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,21 @@ class Settings:
                 f"cannot measure with {self.threads} threads on {len(set(self.cores))} cores",
                 cause="threads that share a core wait for each other",
                 next_step="give as many cores as threads",
+            )
+
+    def check_cores(self, usable: Collection[int], device: str) -> None:
+        """Raise UsageError for more threads than `device` has `usable` cores, and for cores other than those."""
+        if self.threads > len(usable):
+            raise UsageError(
+                f"cannot measure with {self.threads} threads",
+                cause=f"{device} lets edgekit use {len(usable)} core{'s' if len(usable) > 1 else ''}",
+                next_step=f"give a number of threads between 1 and {len(usable)}",
+            )
+        if self.cores and not set(self.cores) <= set(usable):
+            raise UsageError(
+                f"cannot measure on the cores {', '.join(map(str, self.cores))}",
+                cause=f"{device} lets edgekit use {', '.join(map(str, usable))}",
+                next_step="choose among those",
             )
 
     @property

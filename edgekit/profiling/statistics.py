@@ -20,7 +20,6 @@ from edgekit.profiling.measurement import Estimate
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _CHUNK_ELEMENTS = 1 << 22
 """Bounds the bootstrap's memory to some tens of megabytes."""
 
@@ -80,15 +79,18 @@ def minimum_samples(q: float) -> int:
     return math.ceil(math.log(1 - CONFIDENCE) / math.log(q))
 
 
-def student(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t: exact to three digits up to ten degrees of freedom (rounded down), beyond that by
-    Fisher's expansion about the normal distribution's."""
-    if freedom < len(_STUDENT) + 1:
-        return _STUDENT[math.floor(freedom) - 1]
-    z = 1.959964
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
+def student_t(confidence: float, freedom: float) -> float:
+    """The two-sided quantile of Student's t: the probability within ± this is `confidence`. `freedom` is rounded down, to the
+    wider side.
+
+    The probability is a finite sum for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
+    """
+    whole = max(math.floor(freedom), 1)
+    low, high = 0.0, math.pi / 2  # of atan(t / sqrt(freedom)), in which the probability rises
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, whole) < confidence else (low, middle)
+    return math.sqrt(whole) * math.tan(high)
 
 
 def mad(processes: Processes) -> float:
@@ -151,6 +153,17 @@ def _blocks(arrays: Sequence[Samples], q: float) -> int:
     return max(1, min(map(len, arrays)) // length)
 
 
+def _within(angle: float, freedom: int) -> float:
+    """The probability that |t| < sqrt(freedom) tan(angle)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine, 0.0) if odd else (1.0, 0.0)
+    for power in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine * cosine * power / (power + 1)
+    return (angle + sine * total) * 2 / math.pi if odd else sine * total
+
+
 def _log_quantiles(arrays: Sequence[Samples], q: float) -> Samples:
     """The logarithm of each process's own quantile."""
     return np.log([float(np.quantile(array, q)) for array in arrays])
@@ -168,7 +181,7 @@ def _joined(blocks: Blocks) -> list[float]:
 
 def _about(value: float, logs: Samples) -> Estimate:
     """Student's interval for the mean of `logs`, laid about `value` as a factor."""
-    factor = math.exp(student(logs.size - 1) * math.sqrt(logs.var(ddof=1) / logs.size))
+    factor = math.exp(student_t(CONFIDENCE, logs.size - 1) * math.sqrt(logs.var(ddof=1) / logs.size))
     return Estimate(value, value / factor, value * factor)
 
 
@@ -178,7 +191,7 @@ def _about_difference(value: float, logs: Samples, others: Samples) -> Estimate:
     if sum(parts) == 0:
         return Estimate(value, value, value)
     freedom = sum(parts) ** 2 / sum(part**2 / (some.size - 1) for part, some in zip(parts, (logs, others), strict=True))
-    factor = math.exp(student(freedom) * math.sqrt(sum(parts)))
+    factor = math.exp(student_t(CONFIDENCE, freedom) * math.sqrt(sum(parts)))
     return Estimate(value, value / factor, value * factor)
 
 

@@ -124,7 +124,7 @@ def test_a_ratio_takes_each_process_once_and_each_round_once() -> None:
     reference = [[[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0]] * 3]
     ratio = statistics.ratio_of_medians(subject, reference, paired=True)
     assert ratio.value == pytest.approx(4.0)  # of 2 and 8; the round in which the machine did something else does not count
-    assert ratio.high == pytest.approx(4.0 * math.exp(12.706 * math.log(2)))
+    assert ratio.high == pytest.approx(4.0 * math.exp(12.7062047 * math.log(2)))
 
 
 def test_processes_of_two_jobs_are_compared_as_two_groups() -> None:
@@ -142,10 +142,24 @@ def test_what_an_interrupted_job_took_of_one_subject_only_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "quantile"), [(1, 12.706), (2.9, 4.303), (10, 2.228), (11, 2.201), (13, 2.160), (120, 1.980)]
+    ("confidence", "freedom", "t"),
+    [
+        (0.95, 1, 12.7062),
+        (0.95, 2, 4.30265),
+        (0.95, 2.9, 4.30265),
+        (0.95, 3, 3.18245),
+        (0.99, 4, 4.60409),
+        (0.9, 9, 1.83311),
+        (0.95, 30, 2.04227),
+        (0.999, 7, 5.40788),
+    ],
 )
-def test_students_t(freedom: float, quantile: float) -> None:
-    assert statistics.student(freedom) == pytest.approx(quantile, abs=6e-4)
+def test_students_quantiles_are_those_of_the_tables(confidence: float, freedom: float, t: float) -> None:
+    assert statistics.student_t(confidence, freedom) == pytest.approx(t, rel=1e-5)
+
+
+def test_with_much_freedom_students_quantile_is_the_normal_one() -> None:
+    assert statistics.student_t(0.95, 100_000) == pytest.approx(1.95996, rel=1e-4)
 
 
 def test_pairing_cancels_what_the_machine_did_to_both() -> None:

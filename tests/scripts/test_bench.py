@@ -63,12 +63,14 @@ def test_the_table_has_ours_first_then_the_fastest_then_what_failed_and_why(entr
 def test_the_verdict_is_the_last_line(entries: list[Entry]) -> None:
     last = report("tiny", entries).splitlines()[-1]
     assert last == f"**{verdict(entries)}.**"
-    assert last.startswith("**edgekit's best (edgekit, onnx) is 1.50x [1.50, 1.50] faster than the best rival (sound, onnx")
+    assert last.startswith(
+        "**edgekit's best (edgekit, onnx) beside the best rival (sound, onnxruntime 1): faster by 1.50x [1.50, 1.50]"
+    )
 
 
 def test_slower_is_said_as_well(took: _Took) -> None:
     pair = [Entry("a", True, 99.0, 0.0, measurement=took(20)), Entry("b", False, 99.0, 0.0, measurement=took(10))]
-    assert verdict(pair) == "edgekit's best (a) is 2.00x [2.00, 2.00] slower than the best rival (b, onnxruntime 1)"
+    assert verdict(pair) == "edgekit's best (a) beside the best rival (b, onnxruntime 1): slower by 2.00x [2.00, 2.00]"
 
 
 def test_what_cannot_be_told_apart_is_no_victory(took: _Took) -> None:
@@ -76,7 +78,7 @@ def test_what_cannot_be_told_apart_is_no_victory(took: _Took) -> None:
         Entry("a", True, 99.0, 0.0, measurement=took(10, spread=0.2)),
         Entry("b", False, 99.0, 0.0, measurement=took(10, spread=0.2)),
     ]
-    assert "cannot be told apart: 1.00x" in verdict(pair)
+    assert "no difference shown (1.00x" in verdict(pair)
 
 
 def test_without_a_right_one_on_either_side_there_is_no_verdict(took: _Took) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from edgekit.devices import Device, Facts
 from edgekit.devices.link.tape import Tape
 from edgekit.devices.link.worker_trial import WorkerTrial
-from edgekit.errors import UsageError
 from edgekit.profiling import plan
 from edgekit.profiling.process import Worker
 from edgekit.profiling.roofline import Peak
@@ -43,19 +42,7 @@ class WorkerDevice(Device):
         return subject.opens
 
     def check(self, settings: Settings) -> None:
-        usable = self.tape.exchange({"usable_cores": True}, lambda: self._told()["usable"])
-        if settings.threads > len(usable):
-            raise UsageError(
-                f"cannot measure with {settings.threads} threads",
-                cause=f"{self.itself} lets edgekit use {len(usable)} core{'s' if len(usable) > 1 else ''}",
-                next_step=f"give a number of threads between 1 and {len(usable)}",
-            )
-        if settings.cores and not set(settings.cores) <= set(usable):
-            raise UsageError(
-                f"cannot measure on the cores {', '.join(map(str, settings.cores))}",
-                cause=f"{self.itself} lets edgekit use {', '.join(map(str, usable))}",
-                next_step="choose among those",
-            )
+        settings.check_cores(self.tape.exchange({"usable_cores": True}, lambda: self._told()["usable"]), self.itself)
 
     def facts(self) -> Facts:
         told = self.tape.exchange({"facts": True}, lambda: self._told()["facts"])
