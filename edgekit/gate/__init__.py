@@ -57,8 +57,8 @@ def gate_by_measuring(
     `cap_s` seconds each, and the measurements with all samples.
 
     Each is measured on `device`, or on those that the budgets that speak of it name (`host` where they name none), with as many
-    threads as they say (1). Artifacts and models given as `baseline` are measured in turns with them. Results files among the
-    subjects are judged as they are. Raises as `gate` and `edgekit.profile` do.
+    threads as they say (1), in the batch they say. Artifacts and models given as `baseline` are measured in turns with them.
+    Results files among the subjects are judged as they are. Raises as `gate` and `edgekit.profile` do.
     """
     if not 0 < cap_s < float("inf"):
         raise UsageError(f"cannot collect for {cap_s} s", next_step="give --cap-s a positive number of seconds")
@@ -104,11 +104,13 @@ class _Place:
 
     device: str
     threads: int
+    batch: int | None
     energy: bool
 
     def measure(self, announce: Callable[[str], None]) -> Measure:
         """The function that measures there."""
-        settings = Settings(threads=self.threads, energy=self.energy)
+        batches = () if self.batch is None else (self.batch,)
+        settings = Settings(threads=self.threads, batches=batches, energy=self.energy)
 
         def job(names: Sequence[str]) -> list[Measurement]:
             def progress(done: int, total: int) -> None:
@@ -120,10 +122,16 @@ class _Place:
 
 
 def _places(result: Result, budgets: Sequence[Budget], device: str | None) -> list[_Place]:
-    """Where the budgets that speak of `result` want it measured, each place once."""
-    energy: dict[tuple[str, int], bool] = defaultdict(bool)
-    for budget in budgets:
+    """Where and how the budgets that speak of `result` want it measured, each place once. Raises UsageError where one names no
+    batch and another does: it would be held to what the other has measured."""
+    energy: dict[tuple[str, int, int | None], bool] = defaultdict(bool)
+    unsaid: list[int] = []
+    for number, budget in enumerate(budgets, 1):
         measured = [key for key in budget.limits if QUANTITIES[key].measured]
         if measured and budget.matches(result):
-            energy[device or budget.device or HOST, budget.threads or 1] |= "energy_mj" in measured
+            energy[device or budget.device or HOST, budget.threads or 1, budget.batch] |= "energy_mj" in measured
+            unsaid += [] if budget.batch else [number]
+    batches = {batch for _, _, batch in energy}
+    if unsaid and len(batches) > 1:
+        raise verdicts.several_batches(unsaid[0], result.subject, batches)
     return [_Place(*where, energy=asked) for where, asked in energy.items()]

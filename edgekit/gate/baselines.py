@@ -22,7 +22,7 @@ class Baseline:
     def of(self, result: Result, quantity: Quantity) -> Result | None:
         """The baseline of `result` for `quantity`; None where there is none. Raises UsageError when those there are were
         measured on something else, and when several differ."""
-        alike = [one for one in self.results if quantity.asked_of(one) and _model(one) == _model(result)]
+        alike = [one for one in self.results if quantity.asked_of(one) and identity(one) == identity(result)]
         if quantity.measured:
             alike = _of_its_kind(result, alike)
         if len({(one.source, one.subject) if quantity.measured else one.model.sha256 for one in alike}) > 1:
@@ -32,6 +32,11 @@ class Baseline:
                 next_step="give the one to compare with",
             )
         return alike[0] if alike else None
+
+
+def identity(result: Result) -> tuple[str | None, ...]:
+    """What stays when a model is changed and exported again."""
+    return result.model.name, result.model.target, result.model.precision, result.model.quantization
 
 
 def _of_its_kind(result: Result, others: Sequence[Result]) -> list[Result]:
@@ -48,14 +53,9 @@ def _of_its_kind(result: Result, others: Sequence[Result]) -> list[Result]:
     return found
 
 
-def _model(result: Result) -> tuple[str | None, ...]:
-    """What stays when a model is changed and exported again."""
-    return result.model.name, result.model.target, result.model.precision, result.model.quantization
-
-
 def _run(result: Result) -> tuple[object, ...]:
     assert result.measurement is not None
-    return result.measurement.conditions.batch, result.measurement.conditions.mode
+    return result.batch, result.measurement.conditions.mode
 
 
 def _differences(result: Result, other: Result) -> list[tuple[str, object, object]]:

@@ -82,6 +82,8 @@ class Budget(typed_yaml.Frozen):
     precision: str | None = None
     quantization: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+    """Without it, what was run in several batches is not judged: one limit does not fit them all."""
     subject: str | None = None
     """The artifact directory or file as it was given, or the last part of its path."""
 
@@ -127,7 +129,7 @@ class Budget(typed_yaml.Frozen):
         return all(self.selects(result, key) for key in self.selectors)
 
     def selects(self, result: Result, key: str) -> bool:
-        """Whether the selector `key` alone does. What was not run anywhere fits every device and thread count."""
+        """Whether the selector `key` alone does. What was not run anywhere fits every device, thread count and batch."""
         named = result.named(key)
         return not named or self.selectors[key] in named
 

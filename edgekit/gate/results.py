@@ -47,18 +47,30 @@ class Result:
         """Those that measured it."""
         return self.measurement.processes if self.measurement else ()
 
+    @property
+    def batch(self) -> int | None:
+        """How many examples it was run on at once: as was asked for, else the first axis of its first input. Null for what was
+        not run, and where that is not known."""
+        if self.measurement is None:
+            return None
+        conditions = self.measurement.conditions
+        first = next(iter((conditions.input_shapes or {}).values()), ())
+        return conditions.batch or next(iter(first), None)
+
     def named(self, selector: str) -> tuple[object, ...]:
         """Every value with which a budget's `selector` means it; none where the selector does not apply: what was not run has
-        no device and no threads."""
+        no device, no threads and no batch."""
         if selector == "subject":
             return self.subject, Path(self.subject).name
-        if selector not in ("device", "threads"):
+        if selector not in ("device", "threads", "batch"):
             return (getattr(self.model, "name" if selector == "model" else selector),)
         if self.measurement is None:
             return ()
         fingerprint = self.measurement.fingerprint
         if selector == "threads":
             return (fingerprint.threads,)
+        if selector == "batch":
+            return (self.batch,)
         return fingerprint.device, fingerprint.device.partition(":")[0], fingerprint.hardware
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgekit.errors import UsageError
-from edgekit.gate.baselines import Baseline
+from edgekit.gate.baselines import Baseline, identity
 from edgekit.gate.budgets import QUANTITIES, Budget, Limit
 from edgekit.gate.results import Result
 from edgekit.profiling.measurement import Estimate
@@ -120,12 +121,15 @@ def uncovered(budgets: Sequence[Budget], results: Sequence[Result]) -> tuple[Res
 def checks(
     budgets: Sequence[Budget], results: Sequence[Result], baseline: Baseline | None, confidence: float | None = None
 ) -> Iterator[Check]:
-    """Every limit beside every result that is to tell its quantity. `confidence` as `Quantity` has it."""
+    """Every limit beside every result that is to tell its quantity. `confidence` as `Quantity` has it. Raises UsageError for
+    one that would hold several batches of a model to the same figure."""
     for number, budget in enumerate(budgets, 1):
         for key, limit in budget.limits.items():
-            for result in results:
-                if budget.matches(result) and QUANTITIES[key].asked_of(result):
-                    yield _read(Check(number, budget, key, limit, result), result, baseline, confidence)
+            meant = [result for result in results if budget.matches(result) and QUANTITIES[key].asked_of(result)]
+            if QUANTITIES[key].measured:
+                _require_one_batch(number, meant)
+            for result in meant:
+                yield _read(Check(number, budget, key, limit, result), result, baseline, confidence)
 
 
 def unanswered(budgets: Sequence[Budget], results: Sequence[Result]) -> Iterator[Check]:
@@ -136,6 +140,26 @@ def unanswered(budgets: Sequence[Budget], results: Sequence[Result]) -> Iterator
             if not any(QUANTITIES[key].asked_of(result) for result in meant):
                 why = QUANTITIES[key].nothing if meant else _nothing(budget, results)
                 yield Check(number, budget, key, limit, reason=why)
+
+
+def _require_one_batch(number: int, results: Sequence[Result]) -> None:
+    """Raise UsageError where a model was run in several batches."""
+    batches: dict[tuple[str | None, ...], set[int | None]] = defaultdict(set)
+    for result in results:
+        found = batches[identity(result)]
+        found.add(result.batch)
+        if len(found) > 1:
+            raise several_batches(number, result.subject, found)
+
+
+def several_batches(number: int, subject: str, batches: Iterable[int | None]) -> UsageError:
+    """What is wrong with budget `number` that does not say which of these it means."""
+    sizes = sorted(str(size or "its example's size") for size in batches)
+    return UsageError(
+        f"budget {number} speaks of {subject} in batches of {' and '.join(sizes)}",
+        cause="a run of more takes longer: one limit does not fit both",
+        next_step="add `batch: N` to it, and give an entry for each batch",
+    )
 
 
 def _read(check: Check, result: Result, baseline: Baseline | None, confidence: float | None) -> Check:

@@ -175,6 +175,20 @@ def test_collecting_measures_until_it_is_decided(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
+def test_collecting_runs_the_batch_that_a_budget_names(
+    edgekit: Command, write_budgets: _Write, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    budget = write_budgets(" - {batch: 1, latency_p50_ms: 10000}")
+    done = edgekit("gate", "--budget", budget, "--collect", "-o", tmp_path / "kept.json", tiny_artifact)
+    assert done.code == 0, done
+    assert results.read(tmp_path / "kept.json")[0].conditions.batch == 1
+    both = write_budgets(" - {latency_p90_ms: 10000}\n - {batch: 1, latency_p50_ms: 10000}")
+    done = edgekit("gate", "--budget", both, "--collect", tiny_artifact)
+    assert_error(done, 2, "budget 1 speaks of", "in batches of 1 and its example's size", "add `batch: N`")
+
+
+@pytest.mark.slow
 def test_what_needs_no_device_is_not_measured_when_collecting(
     edgekit: Command, write_budgets: _Write, tiny_artifact: Path
 ) -> None:

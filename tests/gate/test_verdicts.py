@@ -45,6 +45,28 @@ def test_the_interval_decides(measured: _Build, verdict: _One, key: str, limit_m
     assert (low <= limit_ms * p90_over_p50 <= high) == (outcome == "INCONCLUSIVE")
 
 
+def test_each_batch_has_its_budget(measured: _Build, judge: _Judge) -> None:
+    usual = measured(0.01, input_shapes={"x": (1, 3, 8, 8)})
+    eight = measured(0.06, input_shapes={"x": (8, 3, 8, 8)}, batch=8)
+    entries = [{"batch": 1, "latency_p50_ms": 11}, {"batch": 8, "latency_p50_ms": 66}, {"size_mb": 2}]
+    report = judge(entries, [usual, eight])
+    assert [(one.outcome, one.check.result.batch) for one in report.verdicts if one.check.result] == [
+        ("PASS", batch) for batch in (1, 8, 1, 8)
+    ]
+    assert judge([{"latency_p50_ms": 66}], [eight]).outcome == "PASS"
+    assert judge([{"latency_p50_ms": 66}], [eight, measured(name="another")]).outcome == "PASS"
+    with pytest.raises(UsageError, match=r"budget 2 speaks of net\.onnx in batches of 1 and 8") as caught:
+        judge([{"batch": 1, "size_mb": 2}, {"latency_p50_ms": 66}], [usual, eight])
+    assert caught.value.next_step.startswith("add `batch: N` to it")
+
+
+def test_a_baseline_is_of_the_same_batch(measured: _Build, verdict: _One) -> None:
+    limit = {"latency_p50_ms": {"relative": 2}}
+    eight, usual = measured(batch=8), measured(input_shapes={"x": (1, 3, 8, 8)})
+    assert verdict(limit, eight, usual).reason == "the baseline has no result of this model"
+    assert verdict(limit, measured(batch=1), usual).outcome == "PASS"
+
+
 def test_a_figure_without_an_interval_decides_nothing_and_says_why(measured: _Build, verdict: _One) -> None:
     assert verdict({"latency_p99_ms": 1000}, measured()).outcome == "PASS"  # 300 runs bound it
     short = dataclasses.replace(measured(), p99_s=Estimate(0.01, None, None, "an interval takes 299 runs, there are 40"))
