@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +44,18 @@ def export(
     output: str | Path = DEFAULT_OUTPUT,
     force: bool = False,
     use_cache: bool = True,
+    samples: Iterable[Mapping[str, torch.Tensor]] | None = None,
     announce: Callable[[str], None] = lambda stage: None,
     **options: Any,
 ) -> Artifact:
-    """The artifact of `model` for `target`, proven and written to `output/NAME-TARGET`.
+    """The artifact of `model` for `target`, proven and written to `output/NAME-TARGET`, or `output/NAME-TARGET-SCHEME` where
+    it is quantized.
 
     `model` is a variant's name, a recipe, `file.py:factory`, or an `nn.Module`, which also takes example `inputs` by the
     names of its forward's arguments, and a `name`; it stays in the mode it is in. `options` are the other fields of
-    `edgekit.recipe.Recipe`: device, weights, input_size, input_shapes, precision, passes, approximations and the SQNR bounds.
+    `edgekit.recipe.Recipe`: device, weights, input_size, input_shapes, precision, passes, approximations, the SQNR bounds, and
+    quantize: a scheme's name, or the fields of `edgekit.recipe.Quantize`. `samples` are calibration inputs by name, in place of
+    its `calibration`.
     Raises EdgekitError; nothing is then written.
     """
     loaded = None
@@ -67,8 +71,12 @@ def export(
         request = recipes.from_request(model=str(name if loaded else model), target=target, **options)
         if loaded is None:
             request = request.model_copy(update={"model": sources.canonical(request.model)})
-        directory = Path(output) / f"{name or sources.display_name(request.model)}-{request.target}"
-        return pipeline.export(request, directory, model=loaded, force=force, use_cache=use_cache, announce=announce)
+        named = name or sources.display_name(request.model)
+        scheme = [] if request.quantize is None else [Path(request.quantize.scheme).stem]
+        directory = Path(output) / "-".join([named, request.target, *scheme])
+        return pipeline.export(
+            request, directory, model=loaded, force=force, use_cache=use_cache, samples=samples, announce=announce
+        )
 
 
 def ablate(made: Sequence[Artifact], *, announce: Callable[[str], None] = lambda stage: None) -> dict[str, list[Ablation]]:

@@ -21,12 +21,15 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from edgekit import scratch
 from edgekit.errors import ArtifactError, OutputError, Unsupported
+from edgekit.quantize.plan import Assignment
 from edgekit.recipe import Recipe
 from edgekit.typed_yaml import Frozen
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 REFERENCE = "reference.npz"
+PLAN = "plan.yaml"
+"""Of a quantized artifact: what each operator became, to be edited and applied again."""
 
 
 class Preprocessing(Frozen):
@@ -128,6 +131,25 @@ class ParityRecord(Frozen):
     where nothing does, and where it ran itself."""
 
 
+class Calibration(Frozen):
+    """The samples by which ranges were found."""
+
+    source: str
+    """The name of the folder or file; `given` for a user's own samples."""
+    samples: int
+    sha256: str
+
+
+class Quantization(Frozen):
+    """What was quantized to what, what was not and why."""
+
+    scheme: str
+    sites: tuple[Assignment, ...]
+    calibration: Calibration | None
+    ranges: str
+    """How the ranges of activations were told from what was seen."""
+
+
 class Manifest(BaseModel):
     """`manifest.json`, schema version 1."""
 
@@ -135,7 +157,7 @@ class Manifest(BaseModel):
     model: Model
     target: str
     precision: str
-    quantization: None = None
+    quantization: Quantization | None = None
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     files: Annotated[tuple[File, ...], Field(min_length=1)]
@@ -181,8 +203,8 @@ class Artifact:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes the model takes on a device (the manifest and the reference stay at home)."""
-        return sum(file.size_bytes for file in self.manifest.files if file.path != REFERENCE)
+        """Bytes the model takes on a device (the manifest, the reference and the plan stay at home)."""
+        return sum(file.size_bytes for file in self.manifest.files if file.path not in (REFERENCE, PLAN))
 
     @property
     def sha256(self) -> str:
@@ -282,11 +304,12 @@ def sha256_of(path: Path) -> str:
 
 
 def list_files(directory: Path, model_files: list[Path]) -> tuple[File, ...]:
-    """`model_files` (files or packages below `directory`) and the reference, each with its size and hash."""
+    """`model_files` (files or packages below `directory`), the reference and the plan if there is one, each with its size and
+    hash."""
     paths: list[Path] = []
     for model_file in model_files:
         paths += sorted(p for p in model_file.rglob("*") if p.is_file()) if model_file.is_dir() else [model_file]
-    paths.append(directory / REFERENCE)
+    paths += [directory / name for name in (REFERENCE, PLAN) if (directory / name).is_file()]
     return tuple(
         File(path=p.relative_to(directory).as_posix(), size_bytes=p.stat().st_size, sha256=sha256_of(p)) for p in paths
     )

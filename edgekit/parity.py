@@ -21,6 +21,7 @@ from edgekit.runtimes import Array, TensorSpec
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.borders import Tensors
     from edgekit.program import Function
 
 
@@ -68,14 +69,18 @@ def prove(
     forward: Function,
     recipe: Recipe,
     approximated: Function | None = None,
+    *,
+    stored: Function | None = None,
+    samples: Sequence[Tensors] = (),
 ) -> ParityRecord:
     """Run the artifact in `worker` on the reference inputs and compare with the eager `module`, in fp32; its conversion,
-    with the `approximated` graph where there is one.
+    with the `approximated` graph where there is one, and with what the weights and integers `stored` in it leave of that.
 
-    Writes `reference.npz` beside the model file. What cannot run on this machine is recorded as null, with the reason.
+    Writes `reference.npz` beside the model file, with some of the calibration `samples` where there are any. What cannot run on
+    this machine is recorded as null, with the reason.
     """
     reference = model_file.parent / artifact.REFERENCE
-    reference_inputs.write(module, forward, reference, approximated, fp16_weights=recipe.precision == "fp16")
+    reference_inputs.write(module, forward, reference, approximated, stored=stored, samples=samples)
     try:
         stage = f"running the {recipe.target} artifact"
         runs: Runs = worker.call("edgekit.parity:runs_of", model_file, *forward.border(), reference, stage=stage)
@@ -137,7 +142,9 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
     stores and the approximations it was asked for leave of the eager model; the precision on what the runtime computed,
     against the eager model as it is."""
     arrays, fp16 = reference_inputs.arrays_of(reference), recipe.precision == "fp16"
+    stored = fp16 or recipe.quantize is not None
     allowed = [f"{', '.join(recipe.approximations)} approximated"] if arrays["approximated"] else []
+    allowed += [f"quantized to {recipe.quantize.scheme}"] if recipe.quantize else []
     allowed += ["weights rounded to fp16, as they are stored"] if fp16 else []
     beside = f"; the conversion, the same with {' and '.join(allowed)}" if allowed else ""
 
@@ -149,7 +156,7 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
         return compare(expected, found, bound_sqnr_db)
 
     in_fp32 = None if runs is None else runs.in_fp32 if runs.in_fp32 is not None or fp16 else runs.outputs
-    expected = arrays["as_stored"] if fp16 else arrays["approximated"] or arrays["outputs"]
+    expected = arrays["as_stored"] if stored else arrays["approximated"] or arrays["outputs"]
     return ParityRecord(
         reference=f"PyTorch eager in fp32 on {reference_inputs.COUNT} inputs{beside}",
         runtime=None if runs is None else runs.runtime,

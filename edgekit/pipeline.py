@@ -1,6 +1,6 @@
 """The way of the data, in the one place that sees all of it:
 
-recipe - model - capture - passes - lower - verify - artifact
+recipe - model - capture - passes - quantize - lower - verify - artifact
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import copy
 import importlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import artifact, bisection, cache, parity, passes, profiles, reference_inputs, scratch, sources, targets
+from edgekit import artifact, bisection, cache, parity, passes, profiles, quantize, reference_inputs, scratch, sources, targets
 from edgekit.artifact import Artifact, Manifest, ParityRecord
 from edgekit.bisection import Bisection
 from edgekit.errors import Unsupported
@@ -27,6 +27,8 @@ from edgekit.runtimes import TensorSpec
 from edgekit.sources import LoadedModel
 
 if TYPE_CHECKING:
+    import torch
+
     from edgekit.program import Function, Program
 
 Progress = Callable[[str], None]
@@ -54,11 +56,13 @@ def export(
     model: LoadedModel | None = None,
     force: bool = False,
     use_cache: bool = True,
+    samples: Iterable[Mapping[str, torch.Tensor]] | None = None,
     announce: Progress = lambda stage: None,
 ) -> Artifact:
     """Make the artifact that `recipe` describes appear as `directory`, proven, or raise and leave nothing.
 
-    `model` stands in for the one the recipe names when the caller has built it already. Raises every EdgekitError.
+    `model` stands in for the one the recipe names when the caller has built it already, and `samples` for the calibration data
+    that it names. Raises every EdgekitError.
     """
     target = targets.find(recipe.target)
     device = profiles.load(recipe.device or target.DEVICE)
@@ -68,8 +72,11 @@ def export(
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
     order = passes.order_of(recipe.passes, recipe.approximations)
     artifact.check_output(directory, force=force)
+    if recipe.quantize is not None:
+        profile = quantize.checked(recipe, profile, given=samples is not None)
 
-    identity = sources.identity(recipe) if model is None else None
+    identity = sources.identity(recipe) if model is None and samples is None else None
+    identity = identity and f"{identity} {quantize.identity(recipe)}"
     if use_cache and identity and (found := cache.find(cache.key(recipe, device, identity))):
         return _from_cache(found, directory, force=force)
 
@@ -81,28 +88,44 @@ def export(
             model = model or sources.load(recipe)
         with stage("capture"):
             program = model.captured(recipe)
-        key = cache.key(recipe, device, identity or program.fingerprint())
+            calibration = quantize.read_samples(recipe, model, samples)
+        key = cache.key(recipe, device, identity or f"{program.fingerprint()} {calibration.digest}")
         if use_cache and (found := cache.find(key)):
             return _from_cache(found, directory, force=force)
         with stage("passes"):
             approximated = _approximated(program, profile, order)
+            spectral = quantize.spectral_modules(program)
             changes = passes.run(program, profile, order)
+        record, folded = None, program
+        if recipe.quantize is not None:
+            with stage("quantize"):
+                request = quantize.request(program, profile, recipe, calibration, model.name, spectral, announce)
+                program, record = quantize.run(request, calibration, work)
         with stage("hand over"):
             saved = _saved(program, recipe.target, work)
         with stage("lower"):
             files = _lowered(worker, saved, recipe.target, profile, work)
         with stage("verify"):
-            proof = parity.prove(worker, files[0], model.module, program.functions["forward"], recipe, approximated)
+            proof = parity.prove(
+                worker,
+                files[0],
+                model.module,
+                folded.functions["forward"],
+                recipe,
+                approximated,
+                stored=_as_stored(program, folded),
+                samples=calibration.samples,
+            )
             proof = parity.require(
                 proof,
                 lambda: _why_wrong(worker, saved, files[0], recipe, model, profile, order),
                 lambda: _departs(worker, saved, files[0], recipe, "precision"),
-                # Another checkpoint may well be content with fp16: a warning, unless a bound was stated.
-                tolerant=recipe.precision == "fp16" and "precision_sqnr_db" not in recipe.model_fields_set,
+                # Another checkpoint may well be content with so few bits: a warning, unless a bound was stated.
+                tolerant=program.is_reduced and "precision_sqnr_db" not in recipe.model_fields_set,
             )
         with stage("write"):
             built = files[0].parent
-            artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, files, proof, stage))
+            artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, record, files, proof, stage))
             cache.keep(built, key)
             artifact.publish(built, directory, force=force)
     return artifact.load(directory)
@@ -162,6 +185,16 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     return copied.functions["forward"]
 
 
+def _as_stored(program: Program, folded: Program) -> Function | None:
+    """The graph with the weights and integers that the artifact has; None where they are those of the folded one."""
+    from edgekit import stored_weights
+
+    forward = program.functions["forward"]
+    if program.precision == "fp16":
+        return replace(forward, graph_module=stored_weights.rounded(forward.graph_module))
+    return None if program is folded else forward
+
+
 def _why_wrong(
     worker: Worker,
     saved: Path,
@@ -207,6 +240,7 @@ def _manifest(
     model: LoadedModel,
     program: Program,
     changes: list[Changes],
+    quantization: artifact.Quantization | None,
     files: list[Path],
     proof: ParityRecord,
     stages: Stages,
@@ -225,6 +259,7 @@ def _manifest(
         ),
         target=recipe.target,
         precision=program.precision,
+        quantization=quantization,
         inputs=tuple(_tensor(spec, model.preprocessing) for spec in inputs),
         outputs=tuple(_tensor(spec) for spec in outputs),
         files=artifact.list_files(files[0].parent, files),

@@ -6,6 +6,8 @@ import platform
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from edgekit import data_files, typed_yaml
 from edgekit.errors import UnknownName, Unsupported
 
@@ -18,6 +20,29 @@ class Figure(typed_yaml.Frozen):
     """A number and where it comes from; an unknown is null and says why."""
 
     value: float | None
+    source: str
+
+
+class IntegerSupport(typed_yaml.Frozen):
+    """What a runtime computes with integers, and how it takes them. Quantization asks this, never the target's name.
+
+    Operators go by their ATen names without overloads: conv2d."""
+
+    activation: Literal["uint8", "int8"] | None = None
+    """The integers it computes with; null when it computes in floating point alone."""
+    operators: tuple[str, ...] = ()
+    """What it has kernels for that read and write those integers, and are worth it."""
+    fused: tuple[str, ...] = ()
+    """Activations that it computes together with the operator before them."""
+    moves: tuple[str, ...] = ()
+    """Operators that hand integers on as they are."""
+    dynamic: tuple[str, ...] = ()
+    """What it computes with integers of each run's own range."""
+    instead: dict[str, int | str | bool | None] = Field(default_factory=dict)
+    """Fields of the runtime's profile that are otherwise for a graph of integers: its passes then ask for these."""
+    weights: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By weight format (int8, int4, uint4, palette, float16): the operators whose weights it takes so, computing in floating
+    point."""
     source: str
 
 
@@ -51,6 +76,8 @@ class RuntimeProfile(typed_yaml.Frozen):
     """The oldest operating system the artifact must load on, as the converter names it."""
     opset: int | None = None
     """The ONNX opset the runtime takes."""
+    integers: IntegerSupport | None = None
+    """What it computes with integers; null where that is not known."""
     source: str
 
 

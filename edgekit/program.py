@@ -83,6 +83,14 @@ class Program:
     precision: str = "fp32"
     """What the artifact is to compute in: fp32 or fp16."""
 
+    is_quantized: bool = False
+    """Whether integers stand for weights or activations."""
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it is to be computed with fewer bits than the model was trained with."""
+        return self.is_quantized or self.precision == "fp16"
+
     def __iter__(self) -> Iterator[GraphModule]:
         """The graphs, for passes to rewrite."""
         return (function.graph_module for function in self.functions.values())
@@ -235,6 +243,8 @@ def count_macs(run: Callable[[], object]) -> int:
 
 def load(directory: Path) -> Program:
     """The program that `Program.save` wrote, ready to lower. Raises ConversionError for an operator that is not PyTorch's."""
+    from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators of quantized graphs
+
     foreign = [operator for operator in (directory / "operators").read_text().split() if not _is_known(operator)]
     if foreign:
         raise ConversionError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from edgekit import data_files, typed_yaml
 from edgekit.errors import UsageError
@@ -21,6 +21,28 @@ def _static_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Shape = Annotated[tuple[int, ...], AfterValidator(_static_shape)]
+
+
+class Quantize(typed_yaml.Frozen):
+    """How to quantize. In a recipe, `quantize: int8` means a scheme with all else as usual."""
+
+    scheme: str
+    """The name of a file in `edgekit/quantize/schemes`, or a plan's YAML file."""
+    calibration: Path | None = None
+    """A folder of images or an .npz, of the kind the model will see."""
+    samples: Annotated[int, Field(gt=0)] = 128
+    """The most samples of it to look at, spread evenly."""
+    ranges: Literal["min-max", "percentile", "mse"] = "mse"
+    """How the range of an activation is told from what it was in calibration."""
+
+    @property
+    def is_plan(self) -> bool:
+        """Whether `scheme` is a plan's file."""
+        return self.scheme.endswith((".yaml", ".yml"))
+
+
+def _scheme_alone(given: Any) -> Any:
+    return {"scheme": given} if isinstance(given, str) else given
 
 
 class Recipe(typed_yaml.Frozen):
@@ -46,6 +68,8 @@ class Recipe(typed_yaml.Frozen):
     """The exact passes to run, in this order; None runs the default list."""
     approximations: tuple[str, ...] = ()
     """What may be computed approximately to be faster, such as `gelu`; the precision bound judges what it costs."""
+    quantize: Annotated[Quantize | None, BeforeValidator(_scheme_alone)] = None
+    """How to quantize; None leaves floating point."""
     conversion_sqnr_db: float = 60.0
     """Least SQNR of the artifact's graph computed in fp32 against eager fp32 (is the conversion right?)."""
     precision_sqnr_db: float = 30.0
@@ -53,7 +77,8 @@ class Recipe(typed_yaml.Frozen):
 
 
 def load(path: Path) -> Recipe:
-    """The recipe in a YAML file; relative paths (weights, factory, device profile) are taken from the file's folder."""
+    """The recipe in a YAML file; relative paths (weights, factory, device profile, calibration, plan) are taken from the file's
+    folder."""
     recipe = typed_yaml.read(path, Recipe)
     beside: dict[str, Any] = {}
     if recipe.weights is not None:
@@ -62,7 +87,17 @@ def load(path: Path) -> Recipe:
         beside["model"] = str(path.parent / recipe.model)
     if recipe.device is not None and recipe.device.endswith((".yaml", ".yml")):
         beside["device"] = str(path.parent / recipe.device)
+    if recipe.quantize is not None:
+        beside["quantize"] = _beside(recipe.quantize, path.parent)
     return recipe.model_copy(update=beside)
+
+
+def _beside(quantize: Quantize, folder: Path) -> Quantize:
+    """The same with its files taken from `folder`."""
+    found: dict[str, Any] = {} if quantize.calibration is None else {"calibration": folder / quantize.calibration}
+    if quantize.is_plan:
+        found["scheme"] = str(folder / quantize.scheme)
+    return quantize.model_copy(update=found)
 
 
 def find(model: str) -> Recipe | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,20 +35,22 @@ def write(
     path: Path,
     approximated: Function | None = None,
     *,
-    fp16_weights: bool = False,
+    stored: Function | None = None,
+    samples: Sequence[Tensors] = (),
 ) -> None:
     """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`; those
-    of the `approximated` graph, as `approximated/I/NAME`; and for `fp16_weights` either with such weights, as
-    `as_stored/I/NAME`: plus what rounding them changes in `forward`, so that a pass that is not exact still shows.
+    of the `approximated` graph, as `approximated/I/NAME`; and either with weights and activations as the artifact has them, as
+    `as_stored/I/NAME`: plus what `stored`, the graph with those, changes in `forward`, so that a pass that is not exact still
+    shows. The inputs are drawn, or are some of the `samples` where there are any.
 
     Raises ModelError when the eager outputs are not finite: nothing can be proved against NaN.
     """
-    from edgekit import borders, stored_weights
+    from edgekit import borders
 
-    stored = replace(forward, graph_module=stored_weights.rounded(forward.graph_module)) if fp16_weights else None
     arrays: dict[str, Array] = {}
     with borders.state_kept(module):
-        for index, inputs in enumerate(_inputs(module, forward.example_inputs, forward.max_batch)):
+        drawn = _inputs(module, forward.example_inputs, forward.max_batch)
+        for index, inputs in enumerate(_chosen(samples, forward.max_batch) if samples else drawn):
             for name, leaf in zip(forward.output_names, borders.leaves(borders.call(module, inputs)), strict=True):
                 if leaf.is_floating_point() and not bool(leaf.isfinite().all()):
                     raise ModelError(
@@ -97,6 +98,15 @@ def arrays_of(path: Path) -> dict[str, list[Outputs]]:
                 found[kind].append({})
             found[kind][int(index)][name] = arrays[key]
     return found
+
+
+def _chosen(samples: Sequence[Tensors], max_batch: int | None) -> Iterator[Tensors]:
+    """Some of the samples, spread evenly, in batches as those that are drawn."""
+    from edgekit import batch
+
+    for place, size in enumerate((1, 1, 2, 5)[: len(samples)]):
+        sample = samples[place * len(samples) // COUNT]
+        yield batch.of_size(dict(sample), min(size, max_batch)) if max_batch else sample
 
 
 def _inputs(module: torch.nn.Module, example: Tensors, max_batch: int | None) -> Iterator[Tensors]:

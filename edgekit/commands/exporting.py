@@ -73,7 +73,16 @@ def export(
     approximate: Annotated[
         list[str] | None, typer.Option(help="What to compute approximately, to be faster: gelu; repeatable.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that receives MODEL-TARGET.")] = Path("artifacts"),
+    quantize: Annotated[
+        str | None, typer.Option(help="A scheme (int8, int8-weight, int4-weight, mixed, ...), or a plan's YAML file.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of images or an .npz to find ranges by, of the kind the model will see.")
+    ] = None,
+    ranges: Annotated[str | None, typer.Option(help="How ranges are told from it: mse, percentile or min-max.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that receives MODEL-TARGET[-SCHEME].")] = Path(
+        "artifacts"
+    ),
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is already there.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Make it anew even if it was made before.")] = False,
     explain: Annotated[
@@ -97,6 +106,7 @@ def export(
         "precision": precision,
         "passes": None if passes is None else tuple(name.strip() for name in passes.split(",") if name.strip()),
         "approximations": tuple(approximate) if approximate else None,
+        "quantize": _quantize(scheme=quantize, calibration=calibration, ranges=ranges),
     }
     made: list[Artifact] = []
     common = {**request, "output": output, "force": force, "use_cache": not no_cache}
@@ -188,6 +198,13 @@ def _shapes(given: list[str] | None) -> tuple[tuple[int, ...], ...] | None:
         raise UsageError(
             f"--input-shape {' '.join(given)} is no shape", next_step="write sizes with commas: --input-shape 1,3,224,224"
         ) from None
+
+
+def _quantize(**given: Any) -> dict[str, Any] | None:
+    asked = {key: value for key, value in given.items() if value is not None}
+    if asked and "scheme" not in asked:
+        raise UsageError(f"--{next(iter(asked))} is for quantization", next_step="add --quantize SCHEME, such as int8")
+    return asked or None
 
 
 COMMANDS = (models, devices, doctor, export, verify, inspect, predict)

@@ -1,0 +1,220 @@
+"""Quantization of the rewritten graph: what each operator becomes is a plan, which a scheme makes and `insert` writes.
+
+scheme (or a plan's file) - plan - ranges from calibration - quantized graph
+
+The quantized graph is one that PyTorch executes: artifacts are compared with it. Schemes never ask for the target's name,
+but for what its runtime computes with integers (`RuntimeProfile.integers`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgekit.errors import ConversionError, InputError, Unsupported, UsageError
+from edgekit.quantize import plan as plans
+from edgekit.quantize import schemes
+from edgekit.quantize.plan import Assignment, Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import Node
+
+    from edgekit import artifact
+    from edgekit.borders import Tensors
+    from edgekit.profiles import IntegerSupport, RuntimeProfile
+    from edgekit.program import Program
+    from edgekit.quantize.calibration import Calibration
+    from edgekit.quantize.ranges import Histogram
+    from edgekit.quantize.sites import Site
+    from edgekit.recipe import Quantize, Recipe
+    from edgekit.sources import LoadedModel
+
+_SHOWN = 3
+"""Reasons that an error repeats."""
+
+
+@dataclass
+class Request:
+    """All that a scheme may ask about."""
+
+    program: Program
+    """The rewritten graph, in floating point; it stays as it is."""
+    support: IntegerSupport
+    settings: Quantize
+    samples: Sequence[Tensors]
+    """Calibration samples; none where none were given."""
+    model: str
+    """Its name."""
+    spectral: frozenset[str] = frozenset()
+    """The modules that transform to frequencies: they stay in floating point."""
+    announce: Callable[[str], None] = lambda stage: None
+    _histograms: dict[Node, Histogram] = field(default_factory=dict)
+
+    @cached_property
+    def sites(self) -> list[Site]:
+        """The operators that compute, in execution order."""
+        from edgekit.quantize import sites
+
+        return sites.find(self.program.functions["forward"].graph_module)
+
+    def histograms(self, nodes: Sequence[Node]) -> dict[Node, Histogram]:
+        """What those tensors were over the calibration samples; each is observed once."""
+        from edgekit.quantize import observe
+
+        missing = [node for node in nodes if node not in self._histograms]
+        if missing:
+            self.announce("calibrate")
+            graph_module = self.program.functions["forward"].graph_module
+            self._histograms |= observe.histograms(graph_module, missing, self.samples)
+        return {node: self._histograms[node] for node in nodes}
+
+
+def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeProfile:
+    """The profile by which the graph is rewritten, once it is known that what the recipe asks for can be asked. `given` tells that
+    the caller has samples.
+
+    Raises UnknownName for a scheme that does not exist, InputError and UsageError for an unfit plan and for missing samples,
+    and Unsupported where nothing is known of the runtime's integers.
+    """
+    assert recipe.quantize is not None
+    settings = recipe.quantize
+    if profile.integers is None:
+        raise Unsupported(
+            f"nothing is known of what {recipe.target} computes with integers on this device",
+            cause="its device profile has no `integers`",
+            next_step="choose another --device, or write what the runtime has into a profile of your own",
+        )
+    static = _needs_samples(settings)
+    if static and not given and settings.calibration is None:
+        raise UsageError(
+            f"{settings.scheme} needs calibration samples",
+            cause="the ranges of activations are found by running the model on them",
+            next_step="give --calibration DIR (images of the kind the model will see) or FILE.npz",
+        )
+    if settings.calibration is not None and not settings.calibration.exists():
+        raise InputError(
+            f"the calibration data {settings.calibration} do not exist",
+            next_step="check the path: a folder of images, or an .npz",
+        )
+    return profile.model_copy(update=profile.integers.instead) if static else profile
+
+
+def identity(recipe: Recipe) -> str:
+    """What stands for the content of the files that the recipe quantizes by; of a folder, its files' names, sizes and times."""
+    settings, found = recipe.quantize, hashlib.sha256()
+    if settings is None:
+        return ""
+    if settings.is_plan:
+        found.update(Path(settings.scheme).read_bytes())
+    if settings.calibration is not None:
+        folder = settings.calibration
+        for file in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            found.update(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    return found.hexdigest()
+
+
+def _needs_samples(settings: Quantize) -> bool:
+    if settings.is_plan:
+        return any(site.activation in ("uint8", "int8") for site in plans.read(Path(settings.scheme)).sites)
+    return bool(schemes.find(settings.scheme)[0].CALIBRATED)
+
+
+def request(
+    program: Program,
+    profile: RuntimeProfile,
+    recipe: Recipe,
+    calibration: Calibration,
+    model: str,
+    spectral: frozenset[str],
+    announce: Callable[[str], None],
+) -> Request:
+    """What the recipe asks for of a rewritten program."""
+    assert recipe.quantize is not None
+    assert profile.integers is not None
+    return Request(program, profile.integers, recipe.quantize, calibration.samples, model, spectral, announce)
+
+
+def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Program, artifact.Quantization]:
+    """The quantized program, and what the manifest keeps of it. Writes the plan into `directory`."""
+    from edgekit import artifact
+
+    plan = make_plan(asked)
+    quantized = apply(asked, plan)
+    plan.write(directory / artifact.PLAN)
+    record = artifact.Quantization(
+        scheme=plan.scheme, sites=plan.sites, calibration=calibration.record(), ranges=asked.settings.ranges
+    )
+    return quantized, record
+
+
+def make_plan(asked: Request) -> Plan:
+    """The plan that the settings ask for. Raises InputError for a plan of another model."""
+    from edgekit.quantize import sites
+
+    settings, graph = asked.settings, sites.fingerprint(asked.program)
+    if settings.is_plan:
+        read = plans.read(Path(settings.scheme))
+        read.require_for(graph, asked.model)
+        return read
+    scheme, argument = schemes.find(settings.scheme)
+    if hasattr(scheme, "plan"):
+        made: Plan = scheme.plan(asked)
+        return made
+    assigned = tuple(_assigned(scheme, site, asked, argument) for site in asked.sites)
+    return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=assigned)
+
+
+def _assigned(scheme: ModuleType, site: Site, asked: Request, argument: int | None) -> Assignment:
+    if site.module in asked.spectral:
+        why = "frequencies span more than eight bits can tell apart"
+        return Assignment(node=site.node.name, operator=site.operator, module=site.module, why=why)
+    made: Assignment = scheme.assign(site, asked.support, argument)
+    return made
+
+
+def apply(asked: Request, plan: Plan) -> Program:
+    """The program as the plan has it; the one in the request stays. Raises ConversionError for a plan that changes nothing."""
+    from edgekit.quantize import insert, ranges
+
+    if not any(assignment.changes for assignment in plan.sites):
+        reasons = list(dict.fromkeys(assignment.why for assignment in plan.sites if assignment.why))
+        raise ConversionError(
+            f"{plan.scheme} changes nothing in {asked.model}",
+            cause="; ".join(reasons[:_SHOWN]) or "it has no operator to quantize",
+            next_step="choose another scheme, target or device (see docs/quantization.md)",
+        )
+    by_name = {assignment.node: assignment for assignment in plan.sites}
+    found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
+    estimate = ranges.ESTIMATORS[asked.settings.ranges]
+    covered = {node.name: estimate(seen, insert.LEVELS) for node, seen in asked.histograms(list(found.formats)).items()}
+    quantized = asked.program.copy()
+    forward = quantized.functions["forward"]
+    forward.exported = None
+    insert.write(forward.graph_module, by_name, asked.support, covered)
+    quantized.is_quantized = True
+    return quantized
+
+
+def read_samples(recipe: Recipe, model: LoadedModel, given: Iterable[Mapping[str, Tensor]] | None = None) -> Calibration:
+    """The calibration samples of the recipe, or `given` by the caller; none where it quantizes nothing."""
+    from edgekit.quantize import calibration
+
+    if recipe.quantize is None:
+        return calibration.Calibration([])
+    if given is not None:
+        return calibration.given(given, model.inputs, recipe.quantize.samples)
+    return calibration.read(recipe.quantize, model)
+
+
+def spectral_modules(program: Program) -> frozenset[str]:
+    """The modules of a captured graph that transform to frequencies."""
+    from edgekit.quantize import sites
+
+    nodes = (node for graph_module in program for node in graph_module.graph.nodes if node.op == "call_function")
+    return frozenset(sites.module_of(node) for node in nodes if sites.operator_of(node).startswith(("fft_", "_fft_")))

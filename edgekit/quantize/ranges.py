@@ -1,0 +1,83 @@
+"""Range estimators: from how often a tensor took which values, the range that its integers cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+BINS = 2048
+_KEPT = 0.9999
+"""Of all values, by the percentile estimator."""
+_SHRINKS = np.linspace(0.05, 1.0, 96)
+"""Of the observed range, tried by the estimator of least squares."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """From the smallest to the largest value that is to be represented; zero is always between them."""
+
+    low: float
+    high: float
+
+    def __or__(self, other: Range) -> Range:
+        """The range that covers both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def with_zero(self) -> Range:
+        """Zero must be represented exactly: paddings are zeros."""
+        return self | Range(0.0, 0.0)
+
+
+@dataclass
+class Histogram:
+    """How often values between `low` and `high` fell into each of `BINS` equal bins."""
+
+    low: float
+    high: float
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """[BINS]"""
+        edges = np.linspace(self.low, self.high, len(self.counts) + 1)
+        return (edges[:-1] + edges[1:]) / 2
+
+
+def min_max(seen: Histogram, levels: int) -> Range:
+    """Every value that was seen."""
+    return Range(seen.low, seen.high)
+
+
+def percentile(seen: Histogram, levels: int) -> Range:
+    """All but one in ten thousand of the values, half of those at either end."""
+    cumulative = np.cumsum(seen.counts) / max(int(seen.counts.sum()), 1)
+    outside = (1 - _KEPT) / 2
+    first = int(np.searchsorted(cumulative, outside, side="right"))
+    last = int(np.searchsorted(cumulative, 1 - outside, side="left"))
+    edges = np.linspace(seen.low, seen.high, len(seen.counts) + 1)
+    return Range(float(edges[min(first, len(seen.counts) - 1)]), float(edges[min(last + 1, len(seen.counts))]))
+
+
+def least_squares(seen: Histogram, levels: int) -> Range:
+    """The part of the observed range, the same of either end, in which `levels` values leave the least squared error."""
+    centres, weights = seen.centres, seen.counts.astype(np.float64)
+    full = Range(seen.low, seen.high).with_zero()
+    errors = []
+    for part in _SHRINKS:
+        low, high = part * full.low, part * full.high
+        scale = (high - low) / (levels - 1) or 1.0
+        zero = np.round(-low / scale)
+        rounded = (np.clip(np.round(centres / scale) + zero, 0, levels - 1) - zero) * scale
+        errors.append(float(weights @ np.square(centres - rounded)))
+    best = float(_SHRINKS[int(np.argmin(errors))])
+    return Range(best * full.low, best * full.high)
+
+
+ESTIMATORS: dict[str, Callable[[Histogram, int], Range]] = {
+    "min-max": min_max,
+    "percentile": percentile,
+    "mse": least_squares,
+}
