@@ -49,7 +49,7 @@ def test_a_rewrite_that_is_not_exact_still_shows(tmp_path: Path) -> None:
         for parameter in captured.graph_module.parameters():
             parameter.mul_(1.01)
     inexact = replace(captured, graph_module=stored_weights.rounded(captured.graph_module))
-    reference_inputs.write(module, captured, tmp_path / "reference.npz", fp16_weights=True)
+    reference_inputs.write(module, captured, tmp_path / "reference.npz", stored=inexact)
     arrays = reference_inputs.arrays_of(tmp_path / "reference.npz")
     for inputs, expected in zip(arrays["inputs"], arrays["as_stored"], strict=True):
         x = {"x": torch.from_numpy(inputs["x"])}

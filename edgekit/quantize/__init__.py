@@ -76,8 +76,8 @@ class Request:
 
 
 def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeProfile:
-    """The profile by which the graph is rewritten, once it is known that what the recipe asks for can be asked. `given` tells that
-    the caller has samples.
+    """The profile by which the graph is rewritten, once it is known that what the recipe asks for can be asked. `given` tells
+    that the caller has samples.
 
     Raises UnknownName for a scheme that does not exist, InputError and UsageError for an unfit plan and for missing samples,
     and Unsupported where nothing is known of the runtime's integers.
@@ -102,7 +102,7 @@ def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeP
             f"the calibration data {settings.calibration} do not exist",
             next_step="check the path: a folder of images, or an .npz",
         )
-    return profile.model_copy(update=profile.integers.instead) if static else profile
+    return profile.model_validate({**profile.model_dump(), **profile.integers.instead}) if static else profile
 
 
 def identity(recipe: Recipe) -> str:
