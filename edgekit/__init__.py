@@ -10,10 +10,11 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.api import bisect, export, inspect, load_model, open, predict, profile, verify
+    from edgekit.api import bisect, evaluate, export, inspect, load_model, open, predict, profile, verify
     from edgekit.artifact import Artifact
     from edgekit.bisection import Bisection
     from edgekit.errors import EdgekitError
+    from edgekit.evaluation.accuracy import Accuracy
     from edgekit.profiling.measurement import Measurement
     from edgekit.profiling.results import load_results
     from edgekit.runtimes import Session
@@ -24,12 +25,14 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Accuracy",
     "Artifact",
     "Bisection",
     "EdgekitError",
     "Measurement",
     "Session",
     "bisect",
+    "evaluate",
     "export",
     "inspect",
     "load_model",
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Accuracy": "evaluation.accuracy",
     "Artifact": "artifact",
     "Bisection": "bisection",
     "EdgekitError": "errors",

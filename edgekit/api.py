@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit.ablation import Ablation
     from edgekit.bisection import Bisection
     from edgekit.devices import Connected
+    from edgekit.evaluation.job import Evaluation
     from edgekit.inspection import Report
     from edgekit.prediction import Prediction
     from edgekit.profiling.measurement import Measurement
@@ -155,6 +156,36 @@ def profile(
         settings=profiling.Settings(**settings),
         record=None if record is None else Path(record),
         progress=lambda done, total: announce(f"{done} of {total} steps"),
+    )
+
+
+def evaluate(
+    subjects: Sequence[str | Path] | str | Path,
+    data: str | Path,
+    *,
+    reference: str | Path | None = None,
+    limit: int | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """The accuracy of artifacts, model files and models (PyTorch eager) on the test split of `data`, or on `limit` samples of
+    it, and how far each is from its `reference`, by default the fp32 model that it was made from.
+
+    `data` is a folder or file that `edgekit.datasets.open` takes. With `output`, a results file, what each image told is kept
+    beside it as it comes in: `resume` goes on with a run that was cut short. Raises UsageError and InputError for subjects and
+    data that do not fit, and Interrupted, whose `partial` holds what was found, for whatever ends it once there are images.
+    """
+    from edgekit.evaluation import job
+
+    return job.evaluate(
+        [subjects] if isinstance(subjects, (str, Path)) else subjects,
+        Path(data),
+        reference=reference,
+        limit=limit,
+        output=None if output is None else Path(output),
+        resume=resume,
+        progress=progress,
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.bisection import Bisection
     from edgekit.devices import Connected
     from edgekit.doctor import Finding
+    from edgekit.evaluation.accuracy import Accuracy
     from edgekit.gate import Report as Verdicts
     from edgekit.inspection import Report as Inspection
     from edgekit.models import Variant
@@ -81,6 +82,23 @@ def progress(title: str, *, silent: bool) -> Iterator[Callable[[str], None]]:
             return
         with console.status(title) as status:
             yield lambda stage: status.update(f"{title}: {stage}")
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, *, silent: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how many of how many are done, with the time left; nothing when `silent` or not on a terminal.
+    Whatever is printed meanwhile goes to standard error."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = _console(error=True)
+    with stdout_kept_clean():
+        if silent or not console.is_terminal:
+            yield lambda done, total: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def show_models(variants: Sequence[Variant]) -> None:
@@ -205,6 +223,21 @@ def show_operators(measurement: Measurement) -> None:
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:
     for one in comparisons:
         note(f"{one.subject} against {one.reference}: {one.verdict}")
+
+
+def show_evaluation(accuracies: Sequence[Accuracy], notes: Sequence[str] = ()) -> None:
+    """The table, what can be said of each beside its reference, and what must be known of them."""
+    from edgekit.evaluation import table
+
+    rows = table.rows(accuracies)
+    show_table(list(rows[0]), [list(row.values()) for row in rows], right=range(2, len(rows[0])))
+    data = accuracies[0].data
+    note(f"{data.images:,} of {data.of:,} samples of {data.name}; brackets hold 95 % intervals")
+    for line in (*table.sentences(accuracies), *notes):
+        note(line)
+    for one in accuracies:
+        if found := table.confusions(one):
+            note(f"{one.subject}, confusions that changed most: {'; '.join(found)}")
 
 
 def show_report(written: Report) -> None:

@@ -15,7 +15,11 @@ def sqnr_db(reference: Array, other: Array) -> float:
     r, o = reference.astype(np.float64), other.astype(np.float64)
     if not (np.isfinite(r).all() and np.isfinite(o).all()):
         return -SQNR_CAP_DB
-    signal, noise = float(np.square(r).sum()), float(np.square(r - o).sum())
+    return decibels(float(np.square(r).sum()), float(np.square(r - o).sum()))
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two powers, capped at +-200 dB."""
     if noise == 0:
         return SQNR_CAP_DB
     if signal == 0:

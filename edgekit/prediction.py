@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit import photographs, runtimes
+from edgekit import class_lists, photographs, runtimes
 from edgekit.artifact import Artifact
 from edgekit.errors import UsageError
 
@@ -36,13 +36,6 @@ def predict(artifact: Artifact, photo: Path, count: int) -> list[Prediction]:
         scores = session.run({image.name: array.repeat(image.shape[0], axis=0)})[logits.name][0].astype(np.float64)
     odds = np.exp(scores - scores.max())
     probabilities = odds / odds.sum()
-    names = _labels(artifact.manifest.model.labels)
+    names = [one.label for one in class_lists.read(artifact.manifest.model.labels)]
     likeliest = np.argsort(-probabilities)[:count]
     return [Prediction(int(i), names[i] if i < len(names) else f"class {i}", float(probabilities[i])) for i in likeliest]
-
-
-def _labels(name: str | None) -> list[str]:
-    if name is None:
-        return []
-    lines = (Path(__file__).parent / "labels" / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
-    return [line.split("\t")[1] for line in lines]

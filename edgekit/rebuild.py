@@ -22,7 +22,7 @@ def program_of(loaded: Artifact, module: torch.nn.Module | None = None) -> Progr
     Raises ModelError when the model is gone or is another one, and Unsupported when this edgekit's passes rewrite it otherwise.
     """
     manifest, recipe = loaded.manifest, loaded.manifest.recipe
-    program = _source(loaded, module).captured(recipe)
+    program = source_of(loaded, module).captured(recipe)
     profile = profiles.for_target(DeviceProfile.model_validate(manifest.device), manifest.target)
     changes = passes.run(program, profile, passes.order_of(recipe.passes, recipe.approximations))
     before, now = ({done.name: done.changed for done in ran if done.changed} for ran in (manifest.passes, changes))
@@ -40,8 +40,9 @@ def program_of(loaded: Artifact, module: torch.nn.Module | None = None) -> Progr
     return program
 
 
-def _source(loaded: Artifact, module: torch.nn.Module | None) -> LoadedModel:
-    """The model that an artifact was made from: `module`, or what its recipe names."""
+def source_of(loaded: Artifact, module: torch.nn.Module | None = None) -> LoadedModel:
+    """The model that an artifact was made from: `module`, or what its recipe names. Raises ModelError when it is gone or is
+    another one."""
     manifest, recipe = loaded.manifest, loaded.manifest.recipe
     try:
         if module is None:

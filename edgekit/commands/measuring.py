@@ -1,4 +1,4 @@
-"""What artifacts cost on a device."""
+"""What artifacts cost on a device, and how accurate they are."""
 
 from __future__ import annotations
 
@@ -144,6 +144,38 @@ def _cores(given: str | None) -> tuple[int, ...] | None:
         raise UsageError(f"--cores {given} names no cores", next_step="write their numbers with commas: --cores 2,3") from None
 
 
+def evaluate(
+    subjects: Annotated[
+        list[str], typer.Argument(help="Artifacts, model files, or models' names (eager), all run on the same samples.")
+    ],
+    data: Annotated[Path, typer.Option(help="A folder of photographs, one of them a class, or an .npz (docs/evaluate.md).")],
+    reference: Annotated[
+        str | None,
+        typer.Option(help="What each is compared with.", show_default="the fp32 model it was made from; else the first"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples to draw.", show_default="all")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --output that was cut short.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the results, as JSON, here.")] = None,
+    json: Json = False,
+) -> None:
+    """Tell how accurate artifacts are, and what they lost against the model they were made from, with intervals."""
+    from edgekit import api, console
+
+    try:
+        with console.progress_bar("evaluating", silent=json) as progress:
+            found = api.evaluate(
+                subjects, data, reference=reference, limit=limit, output=output, resume=resume, progress=progress
+            )
+    except Interrupted as error:
+        if not json:
+            console.show_evaluation(error.partial)
+        raise
+    if json:
+        console.show_json([accuracy.as_dict() for accuracy in found.accuracies])
+    else:
+        console.show_evaluation(found.accuracies, found.notes)
+
+
 def xcode(
     artifact: Annotated[Path, typer.Argument(help="A Core ML artifact.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the project, which must not exist yet.")],
@@ -186,4 +218,4 @@ def ingest(
             console.note(line)
 
 
-COMMANDS = (profile, compare, xcode, ingest)
+COMMANDS = (profile, compare, evaluate, xcode, ingest)

@@ -66,7 +66,7 @@ class Fact(Quantity):
     nothing = "no model file was given"
 
     def asked_of(self, result: Result) -> bool:
-        return result.accuracy_drop_points is None
+        return result.against is None
 
     def missing(self, result: Result) -> str | None:
         return self.absent if self.read(result.model) is None else None
@@ -235,14 +235,16 @@ class AccuracyDrop(Quantity):
     nothing = "no accuracy result was given"
 
     def asked_of(self, result: Result) -> bool:
-        return result.accuracy_drop_points is not None
+        return result.against is not None
 
     def missing(self, result: Result) -> str | None:
-        return None
+        assert result.against is not None
+        return None if result.against.accuracy_drop_points else "the data it was evaluated on have no labels"
 
     def estimate(self, result: Result, confidence: float | None) -> Estimate:
-        assert result.accuracy_drop_points is not None
-        return result.accuracy_drop_points
+        assert result.against is not None
+        assert result.against.accuracy_drop_points is not None
+        return result.against.accuracy_drop_points
 
     def ratio(self, result: Result, baseline: Result, confidence: float | None) -> Estimate | None:
         raise AssertionError("a budget's drop is relative to its reference already")

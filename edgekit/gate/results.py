@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from edgekit import artifact
-from edgekit.errors import InputError
+from edgekit.evaluation import results as evaluation_files
+from edgekit.evaluation.accuracy import Against
 from edgekit.inspection import FORMATS
 from edgekit.profiling import results as results_files
 from edgekit.profiling import static
-from edgekit.profiling.measurement import Estimate, Measurement, Model, Process
+from edgekit.profiling.measurement import Measurement, Model, Process
 from edgekit.profiling.subject import describe
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation says of one subject: a JSON object with these keys; others are not read."""
-
-    subject: str
-    model: Model
-    accuracy_drop_points: Estimate
-    """Percentage points lost against the reference it was evaluated with; negative where it gained."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +28,8 @@ class Result:
     """Null for what was not run on a device."""
     energy_j: tuple[float, ...] = ()
     """Gross, of one run, of every job that measured it."""
-    accuracy_drop_points: Estimate | None = None
+    against: Against | None = None
+    """What was lost against the reference it was evaluated with; null for what was not evaluated."""
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -110,33 +99,11 @@ def unmeasured(given: str | Path) -> Result:
 
 
 def _in_file(path: Path) -> Iterator[Result]:
-    evaluations = _evaluations(path)
+    evaluations = evaluation_files.read(path)
     if evaluations is None:
         for measurement in results_files.read(path):
             yield of_measurement(measurement, str(path))
         return
     for one in evaluations:
-        yield Result(one.subject, str(path), one.model, accuracy_drop_points=one.accuracy_drop_points)
-
-
-def _evaluations(path: Path) -> list[Evaluation] | None:
-    """Those in the file; None when it holds none, or is not readable: then reading measurements says why."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text)
-    except (OSError, ValueError):
-        return None
-    if not (isinstance(found, list) and found and all(isinstance(one, dict) and _KEY in one for one in found)):
-        return None
-    try:
-        return TypeAdapter(list[Evaluation]).validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            f"{path} is not a file of evaluations that this edgekit reads",
-            cause=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            next_step="give for each a subject, a model (name, target) and accuracy_drop_points (value, low, high)",
-        ) from None
-
-
-_KEY = "accuracy_drop_points"
+        if one.against is not None:  # a reference lost nothing: it is what others are held to
+            yield Result(one.subject, str(path), one.model, against=one.against)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit import cache
 from edgekit.errors import InputError, OutputError
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 _AGAIN = "give a file that `edgekit profile --output` wrote"
 
 
-def write(path: Path, measurements: Sequence[Measurement]) -> None:
-    """Write a results file, whole or not at all. Raises OutputError where it cannot be written."""
+class _Result(Protocol):
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def write(path: Path, results: Sequence[_Result]) -> None:
+    """Write a results file, of measurements or of evaluations, whole or not at all. Raises OutputError where it cannot be
+    written."""
     beside = path.with_name(f".{path.name}.part")
     try:
-        beside.write_text(json.dumps([one.as_dict() for one in measurements], indent=1) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps([one.as_dict() for one in results], indent=1) + "\n", encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}", cause=error.strerror or str(error), next_step="check --output") from error

@@ -42,9 +42,9 @@ def quantile(processes: Processes, q: float, *, seed: int = 0) -> Estimate:
     if pooled.size < needed:
         return Estimate(value, None, None, f"an interval takes {needed} runs, there are {pooled.size}")
     draw = _Draw(seed, len(arrays), _blocks(arrays, q))
-    within = _interval(value, [np.quantile(part, q, axis=1) for part in draw.resamples(arrays)])
+    within = interval(value, [np.quantile(part, q, axis=1) for part in draw.resamples(arrays)])
     between = _about(value, _log_quantiles(arrays, q)) if len(arrays) > 1 else within
-    return _wider(within, between)
+    return wider(within, between)
 
 
 def ratio_of_medians(processes: Sequence[Blocks], reference: Sequence[Blocks], *, paired: bool, seed: int = 0) -> Estimate:
@@ -195,7 +195,7 @@ def _about_difference(value: float, logs: Samples, others: Samples) -> Estimate:
     return Estimate(value, value / factor, value * factor)
 
 
-def _wider(one: Estimate, other: Estimate) -> Estimate:
+def wider(one: Estimate, other: Estimate) -> Estimate:
     """The value with the lower of the lower bounds and the higher of the higher."""
     low, high = ([bound for bound in bounds if bound is not None] for bounds in ((one.low, other.low), (one.high, other.high)))
     return Estimate(one.value, min(low), max(high))
@@ -215,7 +215,7 @@ def _bootstrapped_ratio(
         np.median(part, axis=1) for part in _Draw(seeds[1], len(references), reference_blocks).resamples(references)
     ]
     log_ratios = np.log(np.concatenate(medians)) - np.log(np.concatenate(reference_medians))
-    return _interval(value, [log_ratios], back=math.exp)
+    return interval(value, [log_ratios], back=math.exp)
 
 
 class _Draw:
@@ -247,8 +247,8 @@ class _Draw:
             yield flat[index.reshape(len(chosen), -1)]
 
 
-def _interval(value: float, parts: Sequence[Samples], back: Callable[[float], float] = float) -> Estimate:
-    """The percentile interval of bootstrapped statistics, widened if need be to hold the estimate itself."""
+def interval(value: float, parts: Sequence[Samples], back: Callable[[float], float] = float) -> Estimate:
+    """The 95 % percentile interval of bootstrapped statistics, widened if need be to hold the estimate itself."""
     tail = (1 - CONFIDENCE) / 2
     low, high = (back(float(bound)) for bound in np.quantile(np.concatenate(parts), [tail, 1 - tail]))
     return Estimate(value, min(low, value), max(high, value))

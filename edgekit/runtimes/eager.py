@@ -13,6 +13,10 @@ from edgekit.runtimes import Array, Session, TensorSpec
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.sources import LoadedModel
+
+    _Borders = tuple[torch.nn.Module, Mapping[str, torch.Tensor], Sequence[str]]
+
 SUFFIX = ""
 LIBRARIES = ("torch",)
 
@@ -140,12 +144,20 @@ def open(model: str) -> Session:
     return EagerSession(*load(model))
 
 
-def load(model: str) -> tuple[torch.nn.Module, Mapping[str, torch.Tensor], Sequence[str]]:
+def session(loaded: LoadedModel) -> EagerSession:
+    """The session of a model that is loaded."""
+    return EagerSession(*_borders(loaded))
+
+
+def load(model: str) -> _Borders:
     """The module, its example inputs, and the names of its outputs."""
     from edgekit import recipe, sources
+
+    return _borders(sources.load(recipe.from_request(model=model, target="onnx")))
+
+
+def _borders(loaded: LoadedModel) -> _Borders:
     from edgekit.program import capture
 
-    asked = recipe.from_request(model=model, target="onnx")
-    loaded = sources.load(asked)
     names = loaded.output_names or capture(loaded.module, loaded.inputs).functions["forward"].output_names
     return loaded.module, loaded.inputs, names

@@ -8,15 +8,15 @@ import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from commands import Command, assert_error
+from evaluations import accuracy, beside
 
 from edgekit.profiling import results
-from edgekit.profiling.measurement import Measurement, Process
+from edgekit.profiling.measurement import Estimate, Measurement, Process
 
 _Write = Callable[[str], Path]
 _Build = Callable[..., Measurement]
@@ -90,20 +90,20 @@ def test_an_artifact_is_gated_without_measuring_and_beside_results_in_a_folder(
 
 def test_an_evaluation_is_a_result(edgekit: Command, write_budgets: _Write, tmp_path: Path) -> None:
     path = tmp_path / "accuracy.json"
-    drop = {"value": 0.3, "low": 0.1, "high": 0.45, "reason": None}
-    one: dict[str, Any] = {
-        "subject": "net",
-        "model": {"name": "net", "target": "onnx"},
-        "accuracy_drop_points": drop,
-        "images": 9,
-    }
-    path.write_text(json.dumps([one]), encoding="utf-8")
+    reference, evaluated = accuracy("net", None), accuracy("net-onnx", beside(Estimate(0.3, 0.1, 0.45)))
+    results.write(path, [reference, evaluated])
     assert edgekit("gate", "--budget", write_budgets(" - {model: net, accuracy_drop: 0.5}"), path).code == 0
     assert edgekit("gate", "--budget", write_budgets(" - {model: net, accuracy_drop: 0.4}"), path).code == 3
-    one["accuracy_drop_points"] = 0.3
-    path.write_text(json.dumps([one]), encoding="utf-8")
+    assert edgekit("gate", "--budget", write_budgets(" - {model: net, accuracy_drop: 0.05}"), path).code == 1
+    results.write(path, [accuracy("net-onnx", beside(None))])
     done = edgekit("gate", "--budget", write_budgets(" - {model: net, accuracy_drop: 0.4}"), path)
-    assert_error(done, 2, "accuracy.json is not a file of evaluations", "0.accuracy_drop_points")
+    assert done.code == 3
+    assert "have no labels" in done.out
+    broken = evaluated.as_dict()
+    broken["against"]["accuracy_drop_points"] = 0.3
+    path.write_text(json.dumps([broken]), encoding="utf-8")
+    done = edgekit("gate", "--budget", write_budgets(" - {model: net, accuracy_drop: 0.4}"), path)
+    assert_error(done, 2, "accuracy.json, evaluation 1 is not one", "against.accuracy_drop_points")
 
 
 def test_what_cannot_be_read_is_an_error(edgekit: Command, write_budgets: _Write, result_file: Path, tmp_path: Path) -> None:

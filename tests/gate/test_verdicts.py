@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluations import beside
 
 from edgekit.errors import UsageError
 from edgekit.gate.results import Result
@@ -250,7 +251,7 @@ def test_an_artifact_alone_is_judged_by_its_facts_and_measurements_by_the_rest(m
     budget = {"model": "net", "device": "host", "size_mb": 2, "latency_p50_ms": 20, "accuracy_drop": 1}
     model = Model("net", "onnx", size_bytes=10**6)
     artifact = Result("net-onnx", "net-onnx", model)
-    evaluation = Result("net-onnx", "accuracy.json", model, accuracy_drop_points=Estimate(0.4, 0.1, 0.9))
+    evaluation = Result("net-onnx", "accuracy.json", model, against=beside(Estimate(0.4, 0.1, 0.9)))
     alone = judge([budget], [artifact])
     assert [one.outcome for one in alone.verdicts] == ["INCONCLUSIVE", "PASS", "INCONCLUSIVE"]
     assert alone.verdicts[0].reason == "nothing was measured: give results, or --collect them"

@@ -1,0 +1,90 @@
+"""Evaluations as people read them: cells for a table, and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekit.evaluation.accuracy import Accuracy, Against
+from edgekit.metrics import SQNR_CAP_DB
+from edgekit.profiling.measurement import Estimate
+
+_UNKNOWN = "-"
+
+
+def rows(accuracies: Sequence[Accuracy]) -> list[dict[str, str]]:
+    """One row an evaluation, its cells by column title, in order. What none of them has is left out."""
+    cells = [_cells(accuracy) for accuracy in accuracies]
+    told = [column for column in cells[0] if any(row[column] != _UNKNOWN for row in cells)]
+    return [{column: row[column] for column in told} for row in cells]
+
+
+def _cells(accuracy: Accuracy) -> dict[str, str]:
+    of = accuracy.against
+    return {
+        "subject": accuracy.subject,
+        "runtime": accuracy.runtime,
+        "top-1 % [95 %]": with_interval(accuracy.top1_percent, ".2f"),
+        "top-5 %": with_interval(accuracy.top5_percent, ".2f"),
+        "points lost": with_interval(of.accuracy_drop_points if of else None, ".2f"),
+        "agreement %": with_interval(of.agreement_percent if of else None, ".2f"),
+        "KL nats": with_interval(of.kl_nats if of else None, ".2g"),
+        "SQNR dB": with_interval(of.sqnr_db if of else None, ".1f"),
+    }
+
+
+def with_interval(estimate: Estimate | None, form: str) -> str:
+    """`1.20 [1.10, 1.30]`; a dash where it is unknown."""
+    if estimate is None:
+        return _UNKNOWN
+    interval = "" if estimate.low is None else f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return f"{estimate.value:{form}}{interval}"
+
+
+def sentences(accuracies: Sequence[Accuracy]) -> list[str]:
+    """What can be said of each beside its reference, and what must be known of it."""
+    return [sentence for accuracy in accuracies for sentence in _sentences(accuracy)]
+
+
+def _sentences(accuracy: Accuracy) -> list[str]:
+    found, beside = [], accuracy.against
+    if beside is not None and beside.accuracy_drop_points is not None:
+        found.append(
+            f"{accuracy.subject} against {beside.reference}: {verdict(beside.accuracy_drop_points)}{_evidence(beside)}."
+        )
+    elif beside is not None and beside.sqnr_db is not None and beside.sqnr_db.value == SQNR_CAP_DB:
+        found.append(f"{accuracy.subject} computes the same as {beside.reference}.")
+    if accuracy.not_finite:
+        found.append(
+            f"{accuracy.subject}: NaN or infinity for {accuracy.not_finite} of {accuracy.data.images} samples: "
+            "counted as wrong, left out of KL and SQNR."
+        )
+    return found
+
+
+def verdict(drop: Estimate) -> str:
+    """What the interval allows to say: "loses 0.31 points [0.12, 0.52]", "gains ..." or "no loss shown: 0.05 points [-0.10,
+    0.21]"."""
+    assert drop.low is not None
+    assert drop.high is not None
+    if drop.high < 0:
+        return f"gains {_points(Estimate(-drop.value, -drop.high, -drop.low))}"
+    return f"loses {_points(drop)}" if drop.low > 0 else f"no loss shown: {_points(drop)}"
+
+
+def _points(drop: Estimate) -> str:
+    return f"{drop.value:.2f} points [{drop.low:.2f}, {drop.high:.2f}]"
+
+
+def _evidence(beside: Against) -> str:
+    """The counts behind it."""
+    if beside.mcnemar_p is None:
+        return ""
+    p = f"p = {beside.mcnemar_p:.2g}" if beside.mcnemar_p >= 0.001 else "p < 0.001"
+    counts = f"{beside.only_reference_right} samples right in the reference alone, {beside.only_subject_right} in it alone"
+    return f" ({counts}; McNemar's {p})"
+
+
+def confusions(accuracy: Accuracy) -> list[str]:
+    """Which confusions it makes more or less often than its reference."""
+    shifts = accuracy.against.shifts if accuracy.against else None
+    return [f"{one.label} taken for {one.predicted}: {one.reference} to {one.subject}" for one in shifts or ()]
