@@ -297,8 +297,10 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     (directory / MANIFEST).write_text(manifest.sealed().model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
+def sha256_of(path: Path, *others: Path) -> str:
+    """The SHA-256 of a file's bytes; of several files, that of their hashes in a row."""
+    if others:
+        return hashlib.sha256("".join(map(sha256_of, (path, *others))).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -30,7 +30,7 @@ def read(model_file: Path, profile: RuntimeProfile) -> Report:
     model = _loaded(model_file)
     graph = model.graph
     operators = [node for node in walk(graph) if node.op_type != "Constant"]
-    weights = sorted(_weights(graph, model_file), key=lambda weight: -weight.size_bytes)
+    weights = sorted((_weight(*stored, model_file) for stored in _tensors(graph)), key=lambda weight: -weight.size_bytes)
     types = {value.name: _type(value) for value in (*graph.input, *graph.output, *graph.value_info)}
     made = {name for node in graph.node if node.op_type != "Constant" for name in node.output if name}
     stored = {tensor.name for tensor in graph.initializer}
@@ -82,33 +82,65 @@ def walk(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from walk(inner)
 
 
-def _weights(graph: onnx.GraphProto, model_file: Path) -> Iterator[Weight]:
-    """The stored tensors: initializers, and constants given in place."""
+def data_files(model_file: Path) -> list[Path]:
+    """The files in an ONNX file's folder that hold weights of its; of most models, none. None of a damaged one either: whatever
+    opens it says so. Raises ArtifactError for data that are missing, cut short, or outside that folder."""
+    if b"location" not in model_file.read_bytes():  # the key that tells of such a file; parsing all takes longer
+        return []
+    import onnx
+
+    try:
+        graph = onnx.load(model_file, load_external_data=False).graph
+    except Exception:  # as in `_loaded`
+        return []
+    folder = model_file.parent
+    found = sorted({beside for tensor, name in _tensors(graph) if (beside := _beside(tensor, name, model_file))})
+    if outside := [path for path in found if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]:
+        raise ArtifactError(
+            f"{model_file} has weights outside its folder",
+            cause=f"some are in {outside[0]}",
+            next_step="save it with its weights beside it, or inside: onnx.save(onnx.load(FILE), NEW)",
+        )
+    return found
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, str]]:
+    """The stored tensors with their names: initializers, and constants given in place."""
     for tensor in graph.initializer:
-        yield _weight(tensor, tensor.name, model_file)
+        yield tensor, tensor.name
     for node in walk(graph):
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                yield _weight(attribute.t, attribute.t.name or node.output[0], model_file)
+                yield attribute.t, attribute.t.name or node.output[0]
             for inner in (attribute.g, *attribute.graphs):
                 for tensor in inner.initializer:
-                    yield _weight(tensor, tensor.name, model_file)
+                    yield tensor, tensor.name
 
 
 def _weight(tensor: onnx.TensorProto, name: str, model_file: Path) -> Weight:
+    _beside(tensor, name, model_file)
+    return Weight(name.removeprefix("folded_"), _dtype(tensor.data_type), tuple(tensor.dims), _size_bytes(tensor))
+
+
+def _size_bytes(tensor: onnx.TensorProto) -> int:
+    return math.ceil(math.prod(map(int, tensor.dims)) * bits(tensor.data_type) / 8)
+
+
+def _beside(tensor: onnx.TensorProto, name: str, model_file: Path) -> Path | None:
+    """The file that holds a tensor which the model's own does not. Raises ArtifactError where it is missing or cut short."""
     import onnx
 
-    dtype = _dtype(tensor.data_type)
-    size = math.ceil(math.prod(tensor.dims) * bits(tensor.data_type) / 8)
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        beside = model_file.parent / told["location"]
-        if not beside.is_file() or beside.stat().st_size < int(told.get("offset", 0)) + int(told.get("length", size)):
-            what = "is cut short" if beside.is_file() else "is missing"
-            raise ArtifactError(
-                f"{model_file} lacks its weights", cause=f"{name} is in {beside.name}, which {what}", next_step=_AGAIN
-            )
-    return Weight(name.removeprefix("folded_"), dtype, tuple(tensor.dims), size)
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return None
+    told = {str(entry.key): str(entry.value) for entry in tensor.external_data}
+    beside = model_file.parent / told["location"]
+    ends = int(told.get("offset", 0)) + int(told.get("length", _size_bytes(tensor)))
+    if not beside.is_file() or beside.stat().st_size < ends:
+        what = "is cut short" if beside.is_file() else "is missing"
+        raise ArtifactError(
+            f"{model_file} lacks its weights", cause=f"{name} is in {beside.name}, which {what}", next_step=_AGAIN
+        )
+    return beside
 
 
 def _dtype(data_type: int) -> str:

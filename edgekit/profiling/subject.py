@@ -73,10 +73,11 @@ def describe(subject: str | Path, batch: int | None = None) -> Subject:
             cause="a bare file does not say which of its axes are the batch",
             next_step="leave --batch out, or give an artifact exported with --max-batch",
         )
-    from edgekit.inspection import FORMATS
+    from edgekit.inspection import FORMATS, onnx
 
-    size_bytes = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*"))
-    sha256 = artifact.sha256_of(path) if path.is_file() else None
+    files = [path, *(onnx.data_files(path) if path.suffix == ".onnx" else ())] if path.is_file() else list(path.rglob("*"))
+    size_bytes = sum(file.stat().st_size for file in files)
+    sha256 = artifact.sha256_of(*files) if path.is_file() else None
     target = FORMATS.get(path.suffix, path.suffix.removeprefix("."))
     return Subject(name, name, Model(name=path.stem, target=target, sha256=sha256, size_bytes=size_bytes))
 

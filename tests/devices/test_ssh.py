@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import sshd
@@ -65,6 +66,18 @@ def test_an_artifact_is_measured_and_proved_where_nothing_of_edgekit_is(
     [again] = profile([tiny_artifact], device=f"replay:{recording}", settings=_QUICK)
     assert again.provenance == "replayed"
     assert dataclasses.replace(again, provenance="measured", source=None, job=measured.job) == measured
+
+
+def test_weights_beside_a_bare_file_are_sent_with_it(
+    board: sshd.Server, bare: Path, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "split.onnx"
+    options = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 256}
+    onnx.save(onnx.load(tiny_artifact / "model.onnx"), model, **options)
+    subject = describe(model)
+    assert (subject.model.size_bytes or 0) > (tmp_path / "w.bin").stat().st_size
+    with _device(f"{board.device}{bare}") as device, device.start(subject, Settings(), cold=False) as trial:
+        assert trial.block(0.05).latency_s
 
 
 def test_a_board_s_own_alias_and_the_environment_it_keeps_apart(board: sshd.Server, bare: Path, tiny_artifact: Path) -> None:

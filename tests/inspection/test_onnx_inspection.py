@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgekit
 from edgekit.errors import ArtifactError
 from edgekit.inspection import Weight
+from edgekit.inspection.onnx import data_files
 from edgekit.runtimes import TensorSpec
 
 
@@ -129,6 +130,22 @@ def beside(tmp_path: Path) -> Path:
 
 def test_weights_beside_the_file_are_weighed(beside: Path) -> None:
     assert edgekit.inspect(beside).weights == (Weight("w", "float32", (64,), 256),)
+
+
+def test_the_files_that_hold_them_are_found_in_its_folder_alone(beside: Path, tmp_path: Path) -> None:
+    assert data_files(beside) == [tmp_path / "w.bin"]
+    own = _save(tmp_path / "own.onnx", [helper.make_node("Mul", ["x", "location"], ["y"])], [64], [_weight("location", 64)])
+    assert data_files(own) == []
+    (tmp_path / "torn.onnx").write_bytes(beside.read_bytes()[:-20])
+    assert data_files(tmp_path / "torn.onnx") == []
+    deeper = tmp_path / "deeper" / "m.onnx"
+    deeper.parent.mkdir()
+    model = onnx.load(beside, load_external_data=False)
+    for place in ("../w.bin", str(tmp_path / "w.bin")):
+        model.graph.initializer[0].external_data[0].value = place
+        deeper.write_bytes(model.SerializeToString())
+        with pytest.raises(ArtifactError, match=r"deeper/m\.onnx has weights outside its folder"):
+            data_files(deeper)
 
 
 @pytest.mark.parametrize(("keep", "words"), [(None, "which is missing"), (100, "which is cut short")])

@@ -127,18 +127,22 @@ class SshShell(Shell):
             before += line
         return None, before
 
-    def put(self, path: Path) -> str:
-        """The path there of a copy of a file, sent once. Raises DeviceError when it does not fit."""
-        key = f"{artifact.sha256_of(path)[:16]}/{path.name}"
+    def put(self, path: Path, beside: Sequence[Path] = ()) -> str:
+        """The path there of a copy of a file, sent once, with those `beside` it: files of its folder. Raises DeviceError when
+        they do not fit."""
+        key = artifact.sha256_of(path, *beside)[:16]
         if key not in self._sent:
-            there = f"{self.folder}/{key}"
-            limit_s = COMMAND_LIMIT_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
-            with path.open("rb") as file:
-                done = self._run(["sh", "-c", _WRITE, "sh", there], limit_s, file)
-            if done.code:
-                raise self._not_stored(path, done)
-            self._sent[key] = there
+            for file in (path, *beside):
+                self._write(file, f"{self.folder}/{key}/{file.relative_to(path.parent)}")
+            self._sent[key] = f"{self.folder}/{key}/{path.name}"
         return self._sent[key]
+
+    def _write(self, path: Path, there: str) -> None:
+        limit_s = COMMAND_LIMIT_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+        with path.open("rb") as file:
+            done = self._run(["sh", "-c", _WRITE, "sh", there], limit_s, file)
+        if done.code:
+            raise self._not_stored(path, done)
 
     def kill(self, group: int) -> None:
         """End a group of processes there, whatever it is doing."""

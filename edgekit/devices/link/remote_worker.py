@@ -13,7 +13,9 @@ from edgekit import scratch
 from edgekit.devices.link import runner
 from edgekit.devices.link.openssh import SshShell, after_mark
 from edgekit.errors import DeviceError, EdgekitError
+from edgekit.inspection.onnx import data_files
 from edgekit.profiling.process import Worker, thread_variables
+from edgekit.runtimes import onnxruntime
 
 _START_LIMIT_S = 60.0
 _END_LIMIT_S = 2.0
@@ -62,7 +64,7 @@ class RemoteWorker(Worker):
         return self._ssh.start(["env", *(f"{k}={v}" for k, v in variables.items()), self._python, self._runner], self._log)
 
     def ask(self, command: str, **arguments: object) -> Any:
-        sent = {name: self._ssh.put(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+        sent = {name: self._sent(value) if isinstance(value, Path) else value for name, value in arguments.items()}
         self._names |= {str(sent[name]): str(value) for name, value in arguments.items() if isinstance(value, Path)}
         try:
             return super().ask(command, **sent)
@@ -70,6 +72,10 @@ class RemoteWorker(Worker):
             for there, here in self._names.items():  # the name that the user gave says more
                 error.what, error.cause = error.what.replace(there, here), error.cause.replace(there, here)
             raise
+
+    def _sent(self, path: Path) -> str:
+        """The path there of a copy of a file, and of what it does not open without."""
+        return self._ssh.put(path, data_files(path) if path.suffix == onnxruntime.SUFFIX else ())
 
     def close(self) -> None:
         assert self._process.stdin is not None

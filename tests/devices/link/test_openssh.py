@@ -57,6 +57,19 @@ def test_a_file_is_sent_once_and_whole(shell: SshShell, tmp_path: Path) -> None:
     assert shell.put(path) != str(there)
 
 
+def test_what_lies_beside_a_file_goes_with_it(shell: SshShell, tmp_path: Path) -> None:
+    data = tmp_path / "parts" / "w.bin"
+    data.parent.mkdir()
+    (tmp_path / "m.onnx").write_bytes(b"graph")
+    places = []
+    for content in (b"weights", b"others"):
+        data.write_bytes(content)
+        places.append(Path(shell.put(tmp_path / "m.onnx", [data])))
+        assert (places[-1].parent / "parts" / "w.bin").read_bytes() == content
+    assert places[0] != places[1]
+    assert places[1].read_bytes() == b"graph"
+
+
 def test_the_folder_goes_with_edgekit_even_when_it_is_killed(board: sshd.Server) -> None:
     program = """if True:
         import time
