@@ -140,6 +140,24 @@ class Calibration(Frozen):
     sha256: str
 
 
+class Speed(Frozen):
+    """The median latency of the quantized artifact over that of the same model's in floating point, both measured interleaved:
+    below 1 it is faster. Null, with the reason, where they could not be measured."""
+
+    ratio: float | None = None
+    low: float | None = None
+    """The ends of its 95 % interval."""
+    high: float | None = None
+    verdict: str = "not measured"
+    """In words: faster by 1.31x [1.28, 1.34]."""
+    reason: str | None = None
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether quantizing made it slower."""
+        return self.low is not None and self.low > 1
+
+
 class Quantization(Frozen):
     """What was quantized to what, what was not and why."""
 
@@ -148,6 +166,7 @@ class Quantization(Frozen):
     calibration: Calibration | None
     ranges: str
     """How the ranges of activations were told from what was seen."""
+    speed: Speed
 
 
 class Manifest(BaseModel):

@@ -16,7 +16,7 @@ from edgekit.quiet import stdout_kept_clean
 
 if TYPE_CHECKING:
     from edgekit.ablation import Ablation
-    from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord
+    from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord, Quantization
     from edgekit.bisection import Bisection
     from edgekit.devices import Connected
     from edgekit.doctor import Finding
@@ -158,7 +158,7 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
             (
                 str(made.directory),
                 manifest.target,
-                manifest.precision,
+                manifest.precision if manifest.quantization is None else manifest.quantization.scheme,
                 f"{made.size_bytes / 1e6:.1f} MB",
                 _parity_cell(manifest.parity.conversion),
                 _parity_cell(manifest.parity.precision),
@@ -179,10 +179,22 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
                 f"{precision.sqnr_db:.1f} dB, {precision.bound_sqnr_db:.0f} dB wanted; {precision.reason}. "
                 "Try --precision fp32."
             )
+    for made in artifacts:
+        if made.manifest.quantization is not None:
+            note(_speed_note(made.manifest.quantization))
     if any(REFERENCE in (made.manifest.parity.runtime or "") for made in artifacts):
         note("Core ML artifacts were executed by edgekit's reference interpreter, not by Core ML itself.")
     if any(made.manifest.model.weights == "seeded" for made in artifacts):
         note(SEEDED_NOTE)
+
+
+def _speed_note(quantization: Quantization) -> str:
+    """How a quantized artifact compares with its original."""
+    speed, named = quantization.speed, f"{quantization.scheme} beside floating point"
+    if speed.ratio is None:
+        return f"{named} was not measured: {speed.reason}."
+    warning = "Warning: " if speed.is_slower else ""
+    return f"{warning}{named}: {speed.verdict}."
 
 
 def _parity_cell(parity: Parity) -> str:

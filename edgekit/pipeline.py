@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from edgekit import artifact, bisection, cache, parity, passes, profiles, quantize, reference_inputs, scratch, sources, targets
 from edgekit.artifact import Artifact, Manifest, ParityRecord
 from edgekit.bisection import Bisection
-from edgekit.errors import Unsupported
+from edgekit.errors import EdgekitError, Unsupported
 from edgekit.isolation import Worker
 from edgekit.passes import Changes
 from edgekit.profiles import DeviceProfile, RuntimeProfile
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from edgekit.program import Function, Program
 
 Progress = Callable[[str], None]
+
+COMPARED_S = 2.0
+"""Of timed runs of a quantized artifact, and of its original."""
 
 
 @dataclass
@@ -75,6 +78,7 @@ def export(
     if recipe.quantize is not None:
         profile = quantize.checked(recipe, profile, given=samples is not None)
 
+    given = model
     identity = sources.identity(recipe) if model is None and samples is None else None
     identity = identity and f"{identity} {quantize.identity(recipe)}"
     if use_cache and identity and (found := cache.find(cache.key(recipe, device, identity))):
@@ -123,6 +127,9 @@ def export(
                 # Another checkpoint may well be content with so few bits: a warning, unless a bound was stated.
                 tolerant=program.is_reduced and "precision_sqnr_db" not in recipe.model_fields_set,
             )
+        if record is not None:
+            with stage("compare"):
+                record = record.model_copy(update={"speed": _speed(recipe, device, given, files[0], work)})
         with stage("write"):
             built = files[0].parent
             artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, record, files, proof, stage))
@@ -193,6 +200,26 @@ def _as_stored(program: Program, folded: Program) -> Function | None:
     if program.precision == "fp16":
         return replace(forward, graph_module=stored_weights.rounded(forward.graph_module))
     return None if program is folded else forward
+
+
+def _speed(recipe: Recipe, device: DeviceProfile, model: LoadedModel | None, quantized: Path, work: Path) -> artifact.Speed:
+    """How much faster the quantized model file is than the same model's in floating point, measured where the device is this
+    machine. Nothing that fails here fails the export."""
+    from edgekit import profiling
+    from edgekit.profiling import comparison
+
+    if device.transport != profiles.HOST:
+        return artifact.Speed(reason=f"{device.name} is not this machine: compare both there with `edgekit compare`")
+    try:
+        plain = recipe.model_copy(update={"quantize": None})
+        original = export(plain, work / "original", model=model)
+        settings = profiling.Settings(duration_s=COMPARED_S)
+        floating, integers = profiling.profile([original.directory, quantized], settings=settings)
+    except EdgekitError as error:
+        return artifact.Speed(reason="; ".join(filter(None, (error.what, error.cause))))
+    found = comparison.compare(integers, floating)
+    ratio = found.ratio
+    return artifact.Speed(ratio=ratio.value, low=ratio.low, high=ratio.high, verdict=found.verdict, reason=ratio.reason)
 
 
 def _why_wrong(

@@ -148,7 +148,11 @@ def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Prog
     quantized = apply(asked, plan)
     plan.write(directory / artifact.PLAN)
     record = artifact.Quantization(
-        scheme=plan.scheme, sites=plan.sites, calibration=calibration.record(), ranges=asked.settings.ranges
+        scheme=plan.scheme,
+        sites=plan.sites,
+        calibration=calibration.record(),
+        ranges=asked.settings.ranges,
+        speed=artifact.Speed(reason="not measured yet"),
     )
     return quantized, record
 
