@@ -10,6 +10,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,17 +28,30 @@ _SHOWN = 5
 _AGAIN = "download it again: it may be cut short"
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, out of its wrappers. Raises WeightsError for a file that is missing, corrupt, needs
-    pickle, or holds no state dict."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds."""
+
+    path: Path
+    state: dict[str, Tensor]
+    """Every tensor by its name, as the module's state dict calls it."""
+    input_size: int | None
+    """The pixels of the images it was trained on, where an `input_size` beside the state dict says so."""
+
+
+def read(path: Path) -> Checkpoint:
+    """The checkpoint at `path`, its state dict out of its wrappers. Raises WeightsError for a file that is missing, corrupt,
+    needs pickle, or holds no state dict."""
     from torch import Tensor
 
     content = _content(path)
+    noted = content.get("input_size") if isinstance(content, dict) else None
+    size = noted if isinstance(noted, int) else None
     for _ in range(_DEEPEST):
         if not isinstance(content, dict):
             break
         if content and all(isinstance(value, Tensor) for value in content.values()):
-            return _plain_names({str(name): tensor for name, tensor in content.items()})
+            return Checkpoint(path, _plain_names({str(name): tensor for name, tensor in content.items()}), size)
         content = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), dict)), content)
     raise WeightsError(
         f"{path} holds no state dict",

@@ -57,7 +57,8 @@ class Recipe(typed_yaml.Frozen):
     weights: Path | None = None
     """A `.pth` or `.safetensors` checkpoint; None initialises deterministically."""
     input_size: Annotated[int, Field(gt=0)] | None = None
-    """Height and width of the input image in pixels; None takes the variant's own."""
+    """Height and width of the input image in pixels; None takes what the checkpoint says it was trained on, or the variant's
+    own."""
     input_shapes: tuple[Shape, ...] = ()
     """The input shapes of a `file.py:factory` module, in the order of its forward's arguments."""
     max_batch: Annotated[int, Field(gt=1)] | None = None

@@ -109,12 +109,16 @@ def _load_variant(recipe: Recipe) -> LoadedModel:
 
     if recipe.input_shapes:
         raise UsageError("--input-shape is for a file.py:factory", next_step=f"give {recipe.model} an --input-size instead")
-    variant = models.find(recipe.model).at_size(recipe.input_size)
-    module = models.build(variant)
+    variant = models.find(recipe.model)
     if recipe.weights is None:
+        variant = variant.at_size(recipe.input_size)
+        module = models.build(variant)
         weights.initialise(module, variant.input_shape)
     else:
-        weights.load_into(module, recipe.weights, variant)
+        loaded = checkpoint.read(recipe.weights)
+        variant = weights.with_classes_of(loaded, variant.at_size(recipe.input_size or loaded.input_size))
+        module = models.build(variant)
+        weights.load_into(module, loaded, variant)
     return LoadedModel(
         name=variant.name,
         module=module,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import checkpoint
+from edgekit.checkpoint import Checkpoint
 from edgekit.errors import WeightsError
-from edgekit.weights_diagnosis import likeliest_cause
+from edgekit.weights_diagnosis import likeliest_cause, shapes_of
 
 if TYPE_CHECKING:
     from edgekit.models import Variant
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SEEDED = "seeded"
 
 _SHOWN = 3
+_OTHER_CLASSES = 7
+"""Any number that no variant has: its heads are what differs."""
 
 
 def initialise(module: nn.Module, input_shape: tuple[int, ...]) -> None:
@@ -87,10 +89,21 @@ def _seeded(name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np
     return np.asarray(deviation * random.standard_normal(shape, dtype=np.float32), dtype=np.float32)
 
 
-def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
-    """Load the checkpoint at `path` into `module`, every key matched. Raises WeightsError naming what does not fit and
-    the likeliest cause."""
-    found, expected = checkpoint.without_counters(checkpoint.read(path)), checkpoint.without_counters(module.state_dict())
+def with_classes_of(loaded: Checkpoint, variant: Variant) -> Variant:
+    """`variant` with as many classes as the checkpoint's heads have: heads are the weights whose shapes follow the number of
+    classes. As it is where the checkpoint has them so already, or does not tell."""
+    own, other = shapes_of(variant), shapes_of(variant.with_classes(_OTHER_CLASSES))
+    heads = [name for name in own if own[name] != other[name]]
+    classes = {loaded.state[name].shape[0] if name in loaded.state and loaded.state[name].dim() else 0 for name in heads}
+    if len(classes) != 1 or 0 in classes or classes == {own[heads[0]][0]}:
+        return variant
+    return variant.with_classes(classes.pop())
+
+
+def load_into(module: nn.Module, loaded: Checkpoint, variant: Variant) -> None:
+    """Load the checkpoint into `module`, every key matched. Raises WeightsError naming what does not fit and the likeliest
+    cause."""
+    found, expected = checkpoint.without_counters(loaded.state), checkpoint.without_counters(module.state_dict())
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     misshaped = [n for n in expected if n in found and found[n].shape != expected[n].shape]
@@ -104,7 +117,7 @@ def load_into(module: nn.Module, path: Path, variant: Variant) -> None:
     ]
     cause, next_step = likeliest_cause(found, expected, variant)
     raise WeightsError(
-        f"{path} does not fit {variant.name}: of {len(expected)} keys, {'; '.join(parts)}",
+        f"{loaded.path} does not fit {variant.name}: of {len(expected)} keys, {'; '.join(parts)}",
         cause=cause,
         next_step=next_step,
     )

@@ -23,7 +23,7 @@ def likeliest_cause(checkpoint: dict[str, Tensor], expected: dict[str, Tensor], 
     return (
         _prefixed(found, wanted)
         or _other_input_size(found, wanted, variant)
-        or _other_classes(found, wanted, variant)
+        or _other_classes(found, wanted)
         or _other_variant(found, wanted, variant)
         or _folded(found, wanted)
         or _other_architecture(found, wanted)
@@ -49,7 +49,7 @@ def _other_input_size(found: Shapes, wanted: Shapes, variant: Variant) -> Diagno
     if set(found) != set(wanted):
         return None
     own = variant.input_shape[-1]
-    fitting = [str(s) for s in variant.input_sizes if s != own and _shapes_of(variant.at_size(s)) == found]
+    fitting = [str(s) for s in variant.input_sizes if s != own and shapes_of(variant.at_size(s)) == found]
     if not fitting:
         return None
     return (
@@ -58,19 +58,20 @@ def _other_input_size(found: Shapes, wanted: Shapes, variant: Variant) -> Diagno
     )
 
 
-def _other_classes(found: Shapes, wanted: Shapes, variant: Variant) -> Diagnosis | None:
+def _other_classes(found: Shapes, wanted: Shapes) -> Diagnosis | None:
+    """Where all heads agree on them, a variant is built with the checkpoint's classes and never comes here."""
     misshaped = [name for name in wanted if name in found and found[name] != wanted[name]]
     if set(found) != set(wanted) or not misshaped or not all(name.startswith("head") for name in misshaped):
         return None
     return (
-        f"it classifies {found[misshaped[0]][0]} classes, {variant.name} {wanted[misshaped[0]][0]}",
-        "build the model with that many classes in a file.py:factory and export that",
+        f"its heads have different classes: {', '.join(f'{name} {list(found[name])}' for name in misshaped)}",
+        "train all heads on the same classes, or build the model as it is in a file.py:factory and export that",
     )
 
 
 def _other_variant(found: Shapes, wanted: Shapes, variant: Variant) -> Diagnosis | None:
     likeness = {
-        name: _likeness(found, wanted if name == variant.name else _shapes_of(other))
+        name: _likeness(found, wanted if name == variant.name else shapes_of(other))
         for name, other in models.all_variants().items()
     }
     best = max(likeness, key=lambda name: likeness[name])
@@ -112,6 +113,7 @@ def _shapes(state: dict[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _shapes_of(variant: Variant) -> Shapes:
+def shapes_of(variant: Variant) -> Shapes:
+    """The shape of everything in the state dict of `variant`, counters left out."""
     with torch.device("meta"):
         return _shapes(without_counters(models.build(variant).state_dict()))

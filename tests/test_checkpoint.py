@@ -52,42 +52,48 @@ def _refusal(path: Path) -> WeightsError:
 
 @pytest.mark.parametrize("new_format", [True, False])
 def test_a_plain_state_dict_is_read_in_both_of_pytorch_s_formats(tmp_path: Path, new_format: bool) -> None:
-    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", _STATE, _use_new_zipfile_serialization=new_format)))
+    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", _STATE, _use_new_zipfile_serialization=new_format)).state)
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
     save_file(_STATE, tmp_path / "w.safetensors")
-    assert set(checkpoint.read(tmp_path / "w.safetensors")) == set(_STATE)
+    assert set(checkpoint.read(tmp_path / "w.safetensors").state) == set(_STATE)
 
 
 def test_a_file_is_known_by_its_content_not_its_name(tmp_path: Path) -> None:
     save_file(_STATE, tmp_path / "tensors.pth")
-    assert set(checkpoint.read(tmp_path / "tensors.pth")) == set(_STATE)
-    _assert_is_state(checkpoint.read(_saved(tmp_path / "torch.safetensors", _STATE)))
+    assert set(checkpoint.read(tmp_path / "tensors.pth").state) == set(_STATE)
+    _assert_is_state(checkpoint.read(_saved(tmp_path / "torch.safetensors", _STATE)).state)
 
 
 @pytest.mark.parametrize("wrapper", ["model", "state_dict", "model_ema", "state_dict_ema", "module", "ema"])
 def test_a_state_dict_is_taken_out_of_its_wrapper(tmp_path: Path, wrapper: str) -> None:
-    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {"epoch": 3, "optimizer": {"lr": 0.1}, wrapper: _STATE})))
+    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {"epoch": 3, "optimizer": {"lr": 0.1}, wrapper: _STATE})).state)
+
+
+def test_the_size_it_was_trained_on_is_read_where_it_stands(tmp_path: Path) -> None:
+    assert checkpoint.read(_saved(tmp_path / "w.pth", {"model": _STATE, "input_size": 64})).input_size == 64
+    assert checkpoint.read(_saved(tmp_path / "w.pth", {"model": _STATE, "input_size": "64"})).input_size is None
+    assert checkpoint.read(_saved(tmp_path / "w.pth", _STATE)).input_size is None
 
 
 def test_of_two_wrappers_the_averaged_weights_are_taken(tmp_path: Path) -> None:
     raw = {name: torch.zeros_like(tensor) for name, tensor in _STATE.items()}
-    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {"model": raw, "model_ema": _STATE})))
+    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {"model": raw, "model_ema": _STATE})).state)
 
 
 def test_wrappers_in_wrappers_are_opened(tmp_path: Path) -> None:
-    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {"model": {"state_dict": _STATE}})))
+    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {"model": {"state_dict": _STATE}})).state)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
 def test_what_dataparallel_and_compile_put_before_every_name_is_dropped(tmp_path: Path, prefix: str) -> None:
-    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {prefix + name: t for name, t in _STATE.items()})))
+    _assert_is_state(checkpoint.read(_saved(tmp_path / "w.pth", {prefix + name: t for name, t in _STATE.items()})).state)
 
 
 def test_a_submodule_called_module_keeps_its_name(tmp_path: Path) -> None:
     state = {"module.weight": torch.ones(1), "weight": torch.zeros(1)}
-    assert set(checkpoint.read(_saved(tmp_path / "w.pth", state))) == set(state)
+    assert set(checkpoint.read(_saved(tmp_path / "w.pth", state)).state) == set(state)
 
 
 @pytest.mark.parametrize("new_format", [True, False])

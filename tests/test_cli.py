@@ -271,7 +271,7 @@ def test_models_and_devices_are_listed(edgekit: Command) -> None:
     assert done.code == 0
     assert "lsnet_t_distill" in done.out
     listed = {model["name"]: model for model in edgekit("models", "--json").json}
-    assert listed["lsnet_t"]["input_sizes"][0] == 96
+    assert listed["lsnet_t"]["input_sizes"][0] == 64
     assert listed["lsnet_t"]["preprocessing"]["crop_fraction"] == 0.9
     assert "host" in edgekit("devices").out
     assert "host" in [device["name"] for device in edgekit("devices", "--json").json["profiles"]]

@@ -193,9 +193,22 @@ def test_a_checkpoint_is_loaded_and_its_hash_recorded(tmp_path: Path) -> None:
     assert torch.equal(loaded.module.state_dict()["head.l.bias"], state["head.l.bias"])
 
 
-@pytest.mark.parametrize("size", [95, 100, 544, 64])
+def test_a_checkpoint_decides_the_classes_and_the_size_that_were_not_asked_for(tmp_path: Path) -> None:
+    trained = models.find("lsnet_t").at_size(96).with_classes(10)
+    torch.save({"model": models.build(trained).state_dict(), "input_size": 96}, tmp_path / "mine.pth")
+    recipe = Recipe(model="lsnet_t", target="onnx", weights=tmp_path / "mine.pth")
+    loaded = sources.load(recipe)
+    assert loaded.labels is None
+    assert loaded.preprocessing == trained.preprocessing
+    assert loaded.module(loaded.inputs["image"]).shape == (1, 10)
+    assert loaded.inputs["image"].shape == (1, 3, 96, 96)
+    larger = sources.load(recipe.model_copy(update={"input_size": 128}))
+    assert larger.inputs["image"].shape == (1, 3, 128, 128), "the last stage has as many positions at 96"
+
+
+@pytest.mark.parametrize("size", [95, 100, 544, 32])
 def test_a_size_the_model_cannot_take_is_refused_with_the_nearest(size: int) -> None:
-    error = _refusal(Recipe(model="lsnet_t", target="onnx", input_size=size), f"{size}x{size}", "96 to 512 in steps of 32")
+    error = _refusal(Recipe(model="lsnet_t", target="onnx", input_size=size), f"{size}x{size}", "64 to 512 in steps of 32")
     nearest = int(error.next_step.removeprefix("try --input-size "))
     assert nearest in models.find("lsnet_t").input_sizes
     assert abs(nearest - size) <= 32

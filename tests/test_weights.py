@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit import models, weights
+from edgekit import checkpoint, models, weights
+from edgekit.checkpoint import Checkpoint
 from edgekit.errors import WeightsError
 from edgekit.models import Variant
 
@@ -30,7 +31,7 @@ def _refusal(module: nn.Module, path: Path, state: _State, variant: Variant = _V
     torch.save(state, path)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
-        weights.load_into(module, path, variant)
+        weights.load_into(module, checkpoint.read(path), variant)
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items()), "nothing half-loaded"
     assert f"{path} does not fit lsnet_t" in caught.value.what
     return caught.value
@@ -39,7 +40,7 @@ def _refusal(module: nn.Module, path: Path, state: _State, variant: Variant = _V
 def test_every_weight_of_a_fitting_checkpoint_arrives(tmp_path: Path, state: _State) -> None:
     module = models.build(_VARIANT)
     torch.save({"model": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "w.pth")
-    weights.load_into(module, tmp_path / "w.pth", _VARIANT)
+    weights.load_into(module, checkpoint.read(tmp_path / "w.pth"), _VARIANT)
     counters = {name for name in state if name.endswith("num_batches_tracked")}
     assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items() if name not in counters)
 
@@ -48,7 +49,7 @@ def test_batchnorm_s_counters_may_be_missing(tmp_path: Path, state: _State) -> N
     older = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
     assert len(older) < len(state)
     torch.save(older, tmp_path / "w.pth")
-    weights.load_into(models.build(_VARIANT), tmp_path / "w.pth", _VARIANT)
+    weights.load_into(models.build(_VARIANT), checkpoint.read(tmp_path / "w.pth"), _VARIANT)
 
 
 def test_missing_unexpected_and_misshaped_keys_are_counted_and_named(tmp_path: Path, module: nn.Module, state: _State) -> None:
@@ -69,6 +70,33 @@ def test_a_checkpoint_of_another_variant_says_which(tmp_path: Path, module: nn.M
     error = _refusal(module, tmp_path / "w.pth", models.build(models.find("lsnet_t_distill")).state_dict())
     assert error.cause == "these are the weights of lsnet_t_distill"
     assert "export lsnet_t_distill instead" in error.next_step
+
+
+@pytest.mark.parametrize("name", ["lsnet_t", "lsnet_t_distill", "casvit_xs", "affnet_et", "spartan_s"])
+def test_a_checkpoint_s_classes_are_its_variant_s(tmp_path: Path, name: str) -> None:
+    published = models.find(name)
+    ours = published.with_classes(10)
+    torch.save(models.build(ours).state_dict(), tmp_path / "w.pth")
+    loaded = checkpoint.read(tmp_path / "w.pth")
+    found = weights.with_classes_of(loaded, published)
+    assert found == ours
+    assert found.labels is None, "its classes are not ImageNet's"
+    weights.load_into(models.build(found), loaded, found)
+
+
+def test_a_checkpoint_of_the_published_classes_keeps_their_names(module: nn.Module) -> None:
+    assert weights.with_classes_of(Checkpoint(Path("w.pth"), module.state_dict(), None), _VARIANT) is _VARIANT
+
+
+def test_a_checkpoint_without_one_number_of_classes_changes_nothing(state: _State) -> None:
+    changes: list[_State] = [
+        {"head.l.bias": torch.ones(10)},
+        {"head.l.bias": torch.tensor(1.0), "head.l.weight": torch.tensor(1.0)},
+    ]
+    for change in changes:
+        assert weights.with_classes_of(Checkpoint(Path("w.pth"), {**state, **change}, None), _VARIANT) is _VARIANT
+    headless = {name: tensor for name, tensor in state.items() if not name.startswith("head")}
+    assert weights.with_classes_of(Checkpoint(Path("w.pth"), headless, None), _VARIANT) is _VARIANT
 
 
 def _normalised(width: int, momentum: float | None = 0.1) -> nn.Sequential:

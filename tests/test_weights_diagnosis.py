@@ -64,9 +64,10 @@ def test_the_attention_tables_of_another_input_size(own: _State, size: int) -> N
         ], "every size offered takes this checkpoint"
 
 
-def test_another_number_of_classes(own: _State) -> None:
-    cause, step = likeliest_cause(_with_classes(own, 10), own, _VARIANT)
-    assert cause == "it classifies 10 classes, lsnet_t 1000"
+def test_heads_that_do_not_agree_on_their_classes(own: _State) -> None:
+    torn = {**own, "head.l.bias": own["head.l.bias"].new_empty(10)}
+    cause, step = likeliest_cause(torn, own, _VARIANT)
+    assert cause == "its heads have different classes: head.l.bias [10]"
     assert "file.py:factory" in step
 
 

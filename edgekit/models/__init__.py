@@ -57,6 +57,10 @@ class Variant:
             )
         return dataclasses.replace(self, input_shape=(*self.input_shape[:2], size, size))
 
+    def with_classes(self, classes: int) -> Variant:
+        """This variant with heads for `classes` classes of its user's own, which no list here names."""
+        return dataclasses.replace(self, arguments={**self.arguments, "classes": classes}, labels=None)
+
     def as_dict(self) -> dict[str, Any]:
         """The variant as `--json` prints it."""
         plain = {"input_sizes": list(self.input_sizes), "preprocessing": self.preprocessing.model_dump(mode="json")}

@@ -172,7 +172,7 @@ def _variants() -> dict[str, Variant]:
             name=name,
             arguments={"dims": dims, "ratio": ratio},
             input_shape=(1, 3, 256, 256),
-            input_sizes=range(192, 513, 32),
+            input_sizes=range(64, 513, 32),
             published_params=params,
             published_macs=macs,
             published_top1=top1,

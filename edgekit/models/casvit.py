@@ -176,7 +176,7 @@ def _variants() -> dict[str, Variant]:
             name=name,
             arguments={"dims": dims, "depths": depths},
             input_shape=(1, 3, 224, 224),
-            input_sizes=range(192, 513, 32),
+            input_sizes=range(64, 513, 32),
             published_params=params,
             published_macs=macs,
             published_top1=top1,

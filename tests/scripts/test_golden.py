@@ -8,14 +8,14 @@ import golden
 import numpy as np
 import torch
 
-from edgekit import models, weights
+from edgekit import checkpoint, models, weights
 from edgekit.models import Variant
 
 
 def _logits(variant: Variant, shape: tuple[int, ...], seed: int = 0) -> tuple[str, torch.Tensor]:
     module = models.build(variant)
     source, path = golden.checkpoint(variant.name)
-    weights.load_into(module, path, variant)
+    weights.load_into(module, checkpoint.read(path), variant)
     image = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
     with torch.no_grad():
         return source, module(torch.from_numpy(image))
