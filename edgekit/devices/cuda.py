@@ -1,10 +1,14 @@
-"""An NVIDIA GPU of this machine: `cuda`, or `cuda:1` for the second. PyTorch is timed with CUDA events.
+"""An NVIDIA GPU of this machine: `cuda`, or `cuda:1` for the second of those that CUDA_VISIBLE_DEVICES leaves. PyTorch is
+timed with CUDA events.
 
 Unverified on hardware.
 """
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekit.devices import Connected, Facts
@@ -19,13 +23,17 @@ from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
 
 _LIST_S = 5.0
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_WHOLE = re.compile(r"\s*(\d+)")
 
 
 @dataclass(frozen=True)
 class _Gpu:
     index: int
+    """As `nvidia-smi` and NVML count, which know nothing of CUDA_VISIBLE_DEVICES."""
     name: str
     driver: str
+    uuid: str
 
 
 class CudaDevice(HostDevice):
@@ -33,19 +41,18 @@ class CudaDevice(HostDevice):
 
     def __init__(self, name: str, index: int, tape: Tape) -> None:
         super().__init__(name, tape)
-        found = {gpu.index: gpu for gpu in _gpus(TapedShell(LocalShell(), tape))}
-        if index not in found:
-            has = (
-                f"it has {', '.join(f'{one.index} ({one.name})' for one in found.values())}"
-                if found
-                else "nvidia-smi lists none"
-            )
+        seen = tape.exchange({"environment": _VISIBLE}, lambda: os.environ.get(_VISIBLE))
+        listed = _gpus(TapedShell(LocalShell(), tape))
+        found = visible(listed, seen)
+        if index >= len(found):
+            has = ", ".join(f"{place} ({gpu.name})" for place, gpu in enumerate(found)) or "none"
+            left = "" if seen is None else f", of which {_VISIBLE}={seen} leaves {has}"
             raise Unsupported(
                 f"this machine has no NVIDIA GPU {index}",
-                cause=has,
+                cause=f"nvidia-smi lists {', '.join(f'{gpu.index} ({gpu.name})' for gpu in listed) or 'none'}{left}",
                 next_step="give cuda:INDEX of one it has, or measure on host",
             )
-        self._gpu, self.gpu_index = found[index], index
+        self._index, self._gpu, self.gpu_index = index, found[index], found[index].index
 
     def facts(self) -> Facts:
         host = super().facts()
@@ -61,30 +68,54 @@ class CudaDevice(HostDevice):
             opens=subject.opens,
             cores=self._cores(settings),
             cold=cold,
-            gpu=self._gpu.index,
+            gpu=self._index,
         )
 
     def _measured_peak(self, threads: int, cores: tuple[int, ...] | None) -> roofline.Peak:
-        return roofline.of_gpu(self._gpu.index, self._gpu.name)
+        return roofline.of_gpu(self._index, self._gpu.name)
+
+
+def visible(gpus: Sequence[_Gpu], told: str | None) -> list[_Gpu]:
+    """Those that CUDA sees of all `gpus`, in the order in which it counts them, where CUDA_VISIBLE_DEVICES is `told` (None: not
+    set): indices or starts of UUIDs with commas between, up to the first that is no GPU (CUDA C++ Programming Guide, "CUDA
+    Environment Variables"). A GPU named twice leaves none, as PyTorch reads it. Parts of a GPU (MIG) are not told apart.
+    """
+    if told is None:
+        return list(gpus)
+    found: list[_Gpu] = []
+    for word in told.split(","):
+        index = _WHOLE.match(word)
+        meant = [gpu for gpu in gpus if (gpu.index == int(index[1]) if index else _starts(gpu, word.strip()))]
+        if len(meant) != 1:
+            break
+        if meant[0] in found:
+            return []
+        found += meant
+    return found
+
+
+def _starts(gpu: _Gpu, uuid: str) -> bool:
+    return uuid.startswith("GPU-") and gpu.uuid.startswith(uuid)
 
 
 def _gpus(shell: Shell) -> list[_Gpu]:
     """What `nvidia-smi` lists; none where there is no such command."""
-    asked = ["nvidia-smi", "--query-gpu=index,name,driver_version", "--format=csv,noheader"]
+    asked = ["nvidia-smi", "--query-gpu=index,name,driver_version,uuid", "--format=csv,noheader"]
     done = shell.run(asked, limit_s=_LIST_S)
     if done.code != 0:
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [_Gpu(int(row[0]), row[1], row[2]) for row in rows if len(row) == 3 and row[0].isdigit()]
+    return [_Gpu(int(row[0]), *row[1:]) for row in rows if len(row) == 4 and row[0].isdigit()]
 
 
 def connect(name: str, address: str, tape: Tape) -> CudaDevice:
-    """The GPU of that index, the first where none is given."""
+    """The GPU of that index, as CUDA counts; the first where none is given."""
     if address and not address.isdigit():
         raise UsageError(f"{name} names no GPU", next_step="give cuda, or cuda:1 for the second")
     return CudaDevice(name, int(address or 0), tape)
 
 
 def connected() -> list[Connected]:
-    """The GPUs of this machine."""
-    return [Connected(f"cuda:{gpu.index}", f"{gpu.name}, driver {gpu.driver}") for gpu in _gpus(LocalShell())]
+    """The GPUs of this machine that CUDA sees."""
+    found = visible(_gpus(LocalShell()), os.environ.get(_VISIBLE))
+    return [Connected(f"cuda:{place}", f"{gpu.name}, driver {gpu.driver}") for place, gpu in enumerate(found)]

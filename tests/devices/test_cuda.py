@@ -11,10 +11,15 @@ from edgekit import runtimes
 from edgekit.devices import cuda
 from edgekit.devices.link.tape import Live
 from edgekit.errors import Unsupported, UsageError
+from edgekit.profiling import Settings
+from edgekit.profiling.subject import describe
 from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 
-# As `nvidia-smi --query-gpu=index,name,driver_version --format=csv,noheader` prints it on a machine with two.
-_TWO = "0, NVIDIA H200, 560.35.03\n1, NVIDIA GeForce RTX 4090, 550.54.14\n"
+# As `nvidia-smi --query-gpu=index,name,driver_version,uuid --format=csv,noheader` prints it on a machine with two.
+_TWO = (
+    "0, NVIDIA H200, 560.35.03, GPU-3a1c7f52-9d0e-4b8a-8f61-0c5e2d7b9a14\n"
+    "1, NVIDIA GeForce RTX 4090, 550.54.14, GPU-3a70e8d1-52b4-4c19-a3f7-6e8b1d20c5f9\n"
+)
 
 
 @pytest.fixture
@@ -23,6 +28,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command.write_text(f"#!/bin/sh\ncat <<END\n{_TWO}END\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.fixture
@@ -33,6 +39,7 @@ def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def test_each_gpu_is_found_and_names_itself(two_gpus: None) -> None:
@@ -50,9 +57,62 @@ def test_each_gpu_is_found_and_names_itself(two_gpus: None) -> None:
 def test_a_gpu_that_is_not_there_is_refused(two_gpus: None) -> None:
     with pytest.raises(Unsupported, match="no NVIDIA GPU 2") as caught:
         cuda.connect("cuda:2", "2", Live())
-    assert caught.value.cause == "it has 0 (NVIDIA H200), 1 (NVIDIA GeForce RTX 4090)"
+    assert caught.value.cause == "nvidia-smi lists 0 (NVIDIA H200), 1 (NVIDIA GeForce RTX 4090)"
     with pytest.raises(UsageError, match="cuda:first names no GPU"):
         cuda.connect("cuda:first", "first", Live())
+
+
+@pytest.mark.parametrize(
+    ("told", "indices"),
+    [
+        (None, [0, 1]),
+        ("1", [1]),
+        ("1,0", [1, 0]),
+        (" 1 , 0 ", [1, 0]),
+        ("", []),
+        ("1,-1,0", [1]),
+        ("-1", []),
+        ("7,0", []),
+        ("0,7,1", [0]),
+        ("0,0", []),
+        ("NoDevFiles", []),
+        ("GPU-3a70e8d1-52b4-4c19-a3f7-6e8b1d20c5f9", [1]),
+        ("GPU-3a7,GPU-3a1", [1, 0]),
+        ("GPU-3a", []),
+        ("GPU-ffffffff", []),
+        ("MIG-3a70e8d1-52b4-4c19-a3f7-6e8b1d20c5f9", []),
+    ],
+)
+def test_cuda_counts_those_that_its_variable_leaves(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch, told: str | None, indices: list[int]
+) -> None:
+    if told is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert [one.name for one in cuda.connected()] == [f"cuda:{place}" for place in range(len(indices))]
+    assert [cuda.connect("cuda", str(place), Live()).gpu_index for place in range(len(indices))] == indices
+    with pytest.raises(Unsupported) as caught:
+        cuda.connect("cuda", str(len(indices)), Live())
+    assert (f"CUDA_VISIBLE_DEVICES={told} leaves " in caught.value.cause) == (told is not None)
+
+
+def test_a_renumbered_gpu_is_run_by_its_new_number(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch, tiny_artifact: Path
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    asked: list[dict[str, object]] = []
+
+    class Asked:
+        def __init__(self, subject: str, *, threads: int) -> None:
+            pass
+
+        def ask(self, command: str, **arguments: object) -> dict[str, object]:
+            asked.append(arguments)
+            return {"runtime": "none", "inputs": "", "io_bytes": 0, "input_shapes": {}}
+
+    monkeypatch.setattr(cuda, "Worker", Asked)
+    device = cuda.connect("cuda", "", Live())
+    device.start(describe(tiny_artifact), Settings(), cold=False)
+    assert (asked[0]["gpu"], device.gpu_index, device.facts().hardware) == (0, 1, "NVIDIA GeForce RTX 4090")
 
 
 def test_a_machine_without_a_gpu_says_so(no_gpu: None, edgekit: Command) -> None:
