@@ -34,6 +34,7 @@ def accuracy(subject: str, against: Against | None, *, model: Model | None = Non
         runtime="onnxruntime 1.31.1",
         job="a",
         started_at="2026-11-20T20:00:00+00:00",
+        edgekit="0.1.0",
         data=Data("cifar10.npz", 10_000, 10_000, labelled, "cd" * 32),
         top1_percent=Estimate(91.4, 90.8, 91.9) if labelled else None,
         top5_percent=Estimate(99.5, 99.3, 99.6) if labelled else None,

@@ -112,13 +112,16 @@ def _write(path: Path, text: str, option: str, *, add: bool = False) -> None:
 
 def report(
     results: Annotated[
-        list[Path], typer.Argument(help="Files that `edgekit profile --output` wrote; a folder of past ones gives the trend.")
+        list[Path],
+        typer.Argument(
+            help="What `edgekit profile --output` and `evaluate --output` wrote; a folder of past ones gives the trend."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is already there.")] = False,
     json: Json = False,
 ) -> None:
-    """Write what was measured as one HTML file that needs no network, and as Markdown with its figures beside it."""
+    """Write what was measured and evaluated as one HTML file that needs no network, and as Markdown with its figures."""
     from edgekit import console
     from edgekit import report as reports
 

@@ -88,6 +88,8 @@ class Accuracy:
     """Random id of the call. Subjects of one job saw the same images."""
     started_at: str
     """ISO 8601, UTC."""
+    edgekit: str
+    """The version that evaluated."""
     data: Data
     top1_percent: Estimate | None
     """Null without labels."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import edgekit
 from edgekit import datasets
 from edgekit.datasets import Dataset
 from edgekit.errors import EdgekitError, Interrupted, UsageError
@@ -130,6 +131,7 @@ class _Run:
             runtime=subject.session.runtime,
             job=self._job,
             started_at=self._started,
+            edgekit=edgekit.__version__,
             data=on,
             top1_percent=summary.share_percent(own.within(1)) if on.labelled else None,
             top5_percent=summary.share_percent(own.within(_FIVE)) if on.labelled and subject.classes > _FIVE else None,

@@ -103,7 +103,7 @@ def open(name: str) -> Subject:
 def made_from(one: Artifact) -> Subject:
     """The eager fp32 model that an artifact was made from, by its recipe. Raises ModelError when it is gone or another one."""
     asked: Recipe = one.manifest.recipe
-    name = asked.model if asked.weights is None else f"{asked.model} with {asked.weights}"
+    name = asked.model if asked.weights is None else f"{asked.model} with {asked.weights.name}"
     return _of_model(rebuild.source_of(one), name, "eager")
 
 

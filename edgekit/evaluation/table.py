@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from edgekit.evaluation.accuracy import Accuracy, Against
 from edgekit.metrics import SQNR_CAP_DB
@@ -61,14 +62,24 @@ def _sentences(accuracy: Accuracy) -> list[str]:
     return found
 
 
-def verdict(drop: Estimate) -> str:
-    """What the interval allows to say: "loses 0.31 points [0.12, 0.52]", "gains ..." or "no loss shown: 0.05 points [-0.10,
-    0.21]"."""
+def finding(drop: Estimate) -> Literal["loses", "gains", "no loss shown"]:
+    """What the interval allows to say."""
     assert drop.low is not None
     assert drop.high is not None
-    if drop.high < 0:
-        return f"gains {_points(Estimate(-drop.value, -drop.high, -drop.low))}"
-    return f"loses {_points(drop)}" if drop.low > 0 else f"no loss shown: {_points(drop)}"
+    if drop.low > 0:
+        return "loses"
+    return "gains" if drop.high < 0 else "no loss shown"
+
+
+def verdict(drop: Estimate) -> str:
+    """The finding and its figures: "loses 0.31 points [0.12, 0.52]", "gains ..." (as positive numbers) or "no loss shown: 0.05
+    points [-0.10, 0.21]"."""
+    found = finding(drop)
+    if found == "no loss shown":
+        return f"{found}: {_points(drop)}"
+    assert drop.low is not None
+    assert drop.high is not None
+    return f"{found} {_points(drop if found == 'loses' else Estimate(-drop.value, -drop.high, -drop.low))}"
 
 
 def _points(drop: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Reports: what was measured, as one HTML file that needs nothing else, and as Markdown with its figures beside it.
+"""Reports: what was measured and evaluated, as one HTML file that needs nothing else, and as Markdown with its figures.
 
 ::
 
@@ -7,18 +7,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit import artifact, scratch
 from edgekit.errors import InputError
+from edgekit.evaluation import results as evaluation_files
 from edgekit.profiling import results as results_files
 from edgekit.report import html, markdown, sections, style, svg
 from edgekit.report.collection import Collection, collect
 from edgekit.report.content import Section
-from edgekit.report.entry import Entry
+from edgekit.report.entry import Entry, Evaluated
 from edgekit.report.quantities import listed
 
 HTML, MARKDOWN = "edgekit-report.html", "edgekit-report.md"
@@ -68,22 +69,21 @@ def write(results: Sequence[Path], directory: Path, *, force: bool = False) -> R
 
 
 def read(results: Sequence[Path]) -> Collection:
-    """The measurements of files and folders. Raises InputError for what is missing, damaged or empty."""
-    named = [entry for path in results if not path.is_dir() for entry in _entries(path)]
-    folders = [entry for path in results if path.is_dir() for file in _inside(path) for entry in _entries(file)]
-    collection = collect(named, folders)
-    if not collection.shown:
-        raise InputError(
-            f"there are no measurements in {listed([str(path) for path in results])}",
-            cause="the lists in them are empty",
-            next_step="give what `edgekit profile --output` wrote",
-        )
-    return collection
+    """The measurements and evaluations of files and folders. Raises InputError for what is missing, damaged or empty."""
+    named = [one for path in results if not path.is_dir() for one in _entries(path)]
+    folders = [one for path in results if path.is_dir() for file in _inside(path) for one in _entries(file)]
+    return collect(
+        [one for one in named if isinstance(one, Entry)],
+        [one for one in folders if isinstance(one, Entry)],
+        [one for one in (*folders, *named) if isinstance(one, Evaluated)],
+    )
 
 
-def _entries(path: Path) -> Iterator[Entry]:
-    for measurement in results_files.read(path):
-        yield Entry(measurement, path)
+def _entries(path: Path) -> list[Entry] | list[Evaluated]:
+    accuracies = evaluation_files.read(path)
+    if accuracies is not None:
+        return [Evaluated(accuracy, path) for accuracy in accuracies]
+    return [Entry(measurement, path) for measurement in results_files.read(path)]
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -92,11 +92,12 @@ def _inside(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder} holds no results",
             cause="there is no .json file in it",
-            next_step="give a folder of files that `edgekit profile --output` wrote",
+            next_step="give a folder of files that `edgekit profile --output` or `edgekit evaluate --output` wrote",
         )
     return found
 
 
 def _title(collection: Collection) -> str:
-    models = list(dict.fromkeys(entry.measurement.model.name for entry in collection.shown))
-    return f"Measurements of {listed(models, 4)}"
+    measured = [entry.measurement.model.name for entry in collection.shown]
+    models = list(dict.fromkeys([*measured, *(one.accuracy.model.name for one in collection.evaluated)]))
+    return f"{'Measurements' if measured else 'Accuracy'} of {listed(models, 4)}"

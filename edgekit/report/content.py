@@ -67,6 +67,9 @@ class Section:
     absent: str | None = None
 
 
+NO_MEASUREMENTS = "there are no measurements: give what `edgekit profile --output` wrote"
+
+
 def words(text: str | None, *, detail: str = "", marks: Sequence[str] = ()) -> Cell:
     """A cell of words."""
     return Cell(text or UNKNOWN, text or None, detail, tuple(marks))

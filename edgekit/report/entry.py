@@ -1,4 +1,4 @@
-"""A measurement as a report holds it: with its file, its name, and what must be said of it."""
+"""Measurements and evaluations as a report holds them: with their files, their names, and what must be said of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
+from edgekit.evaluation.accuracy import Accuracy
 from edgekit.profiling.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation with the file it was read from and its name in tables and figures."""
+
+    accuracy: Accuracy
+    file: Path
+    label: str = ""
+    """Short, and unlike that of any other evaluation shown."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from synthetic_measurements import everything, past
+from evaluations import accuracy, beside
+from synthetic_measurements import ODD, everything, past
 
 from edgekit import report
+from edgekit.evaluation.accuracy import Accuracy
 from edgekit.profiling import results
-from edgekit.profiling.measurement import Measurement
+from edgekit.profiling.measurement import Estimate, Measurement, Model
 from edgekit.report.collection import Collection
 
 
@@ -27,15 +29,31 @@ def write_results(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def evaluations() -> list[Accuracy]:
+    """A reference, what lost and what did not, and one under a name to be escaped."""
+    return [
+        accuracy("lsnet_t", None, model=Model("lsnet_t", "eager")),
+        *(
+            accuracy(name, beside(drop), model=Model("lsnet_t", target, sha256=name))
+            for name, target, drop in (
+                ("artifacts/lsnet_t-int8-onnx", "onnx", Estimate(0.05, -0.1, 0.21)),
+                ("artifacts/lsnet_t-int4-executorch", "executorch", Estimate(0.9, 0.6, 1.2)),
+                (ODD, "coreml", Estimate(-0.4, -0.7, -0.1)),
+            )
+        ),
+    ]
+
+
 @pytest.fixture(scope="session")
 def given(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A results file with everything, and a folder of past ones."""
     folder = tmp_path_factory.mktemp("results")
     results.write(folder / "now.json", everything())
+    results.write(folder / "accuracy.json", evaluations())
     (folder / "past").mkdir()
     for name, measurements in past().items():
         results.write(folder / "past" / name, measurements)
-    return [folder / "now.json", folder / "past"]
+    return [folder / "now.json", folder / "accuracy.json", folder / "past"]
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluations import accuracy, beside
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from synthetic_measurements import measurement, process
 
-from edgekit.profiling.measurement import Measurement
+from edgekit.profiling.measurement import Estimate, Measurement, Model
 from edgekit.profiling.operators import grouped
 from edgekit.report import style
 from edgekit.report.collection import Collection, collect
 from edgekit.report.content import Picture, Section
-from edgekit.report.entry import Entry
+from edgekit.report.entry import Entry, Evaluated
+from edgekit.report.sections import accuracy as accuracy_section
 from edgekit.report.sections import comparison, distributions, latency, operators, pareto, roofline, trend
 
 
@@ -140,11 +142,12 @@ def test_the_front_is_what_nothing_beats() -> None:
     def choice(latency_s: float, size: int, accuracy: float | None) -> pareto.Choice:
         made = measurement(processes=[process([latency_s] * 20)])
         sized = dataclasses.replace(made, model=dataclasses.replace(made.model, size_bytes=size))
-        return pareto.Choice(Entry(sized, Path("r.json")), accuracy, None)
+        top1 = None if accuracy is None else Estimate(accuracy, None, None)
+        return pareto.Choice(Entry(sized, Path("r.json")), top1, None)
 
     fast, small, good, beaten = choice(1, 9, 70), choice(2, 5, 70), choice(3, 9, 80), choice(3, 9, 75)
     assert pareto.front([fast, small, good, beaten]) == [fast, small, good]
-    assert pareto.front([fast, small, dataclasses.replace(good, accuracy=None)]) == [fast, small]
+    assert pareto.front([fast, small, dataclasses.replace(good, top1_percent=None)]) == [fast, small]
     assert pareto.front([fast, dataclasses.replace(fast)]) == [fast, fast]
 
 
@@ -157,6 +160,44 @@ def test_the_pareto_figure_has_latency_size_and_published_accuracy(collection: C
         assert _at(_lines(accuracy, entry.label)[0]) == [(p50_ms, 74.9)]
     [slow] = _lines(size, "lsnet_t eager")
     assert slow.get_markerfacecolor() == "white"
+
+
+def test_what_was_evaluated_takes_the_place_of_what_is_published() -> None:
+    entries = [Entry(one, Path("r.json")) for one in (measurement(), measurement("b-onnx", median_s=9e-3, model=_OTHER))]
+    found = [
+        Evaluated(accuracy("artifacts/lsnet_t-onnx", None, model=entries[0].measurement.model), Path("a.json")),
+        Evaluated(accuracy("b-onnx", None, model=_OTHER, top1_percent=Estimate(88.0, 87.0, 89.0)), Path("a.json")),
+        Evaluated(accuracy("c-onnx", None, model=dataclasses.replace(_OTHER, sha256="0")), Path("a.json")),
+    ]
+    both = pareto.section(collect(entries, (), found))
+    top1, _ = _one(both, "pareto-1").figure.axes
+    assert top1.get_ylabel() == "top-1, %"
+    assert [_at(line) for line in _lines(top1, "b-onnx")] == [[(entries[1].measurement.p50_s.value * 1e3, 88.0)]]
+    assert [row[4].text for row in both.tables[0].rows] == ["evaluated on cifar10.npz (10,000 samples)"] * 2
+    assert [row[3].detail for row in both.tables[0].rows] == ["[90.8,\N{NO-BREAK SPACE}91.9]", "[87.0,\N{NO-BREAK SPACE}89.0]"]
+    assert not both.remarks
+    one = pareto.section(collect(entries, (), found[:1]))
+    assert [row[3].text for row in one.tables[0].rows] == ["91.4", "\N{EN DASH}"]
+
+
+_OTHER = Model("lsnet_t", "onnx", precision="int8", sha256="12" * 32, size_bytes=12_000_000)
+
+
+def test_the_accuracy_figure_has_each_drop_with_its_interval() -> None:
+    found = [
+        Evaluated(accuracy("net", None, model=Model("net", "eager")), Path("a.json")),
+        Evaluated(accuracy("net-int4", beside(Estimate(1.5, 1.0, 2.0))), Path("a.json")),
+        Evaluated(accuracy("net-int8", beside(Estimate(0.05, -0.1, 0.21))), Path("a.json")),
+        Evaluated(
+            accuracy("net-int8", beside(Estimate(9.0, 8.0, 9.5)), started_at="2026-01-01T00:00:00+00:00"), Path("old.json")
+        ),
+    ]
+    made = accuracy_section.section(collect((), (), found))
+    [axes] = _one(made, "accuracy-1").figure.axes
+    assert [_at(line) for line in _lines(axes, "drop")] == [[(0.05, 0)], [(1.5, 1)]]
+    assert [_at(line) for line in _lines(axes, "interval")] == [[(-0.1, 0), (0.21, 0)], [(1.0, 1), (2.0, 1)]]
+    assert _texts(axes) == ["no loss shown: 0.05 points [-0.10, 0.21]", "loses 1.50 points [1.00, 2.00]"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["net-int8 onnx", "net-int4 onnx"]
 
 
 def test_the_trend_is_broken_where_the_fingerprint_changed(collection: Collection) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from commands import Command, assert_error
+from evaluations import accuracy, beside
 from pages import Page
 from synthetic_measurements import ODD, PHONE, bare, changed, latencies, measurement, past, process
 
 from edgekit import report
 from edgekit.errors import InputError, OutputError
+from edgekit.profiling.measurement import Estimate
 from edgekit.report import markdown
 from edgekit.report.collection import LONGEST_LABEL
 
@@ -25,7 +27,7 @@ def test_one_measurement_of_which_little_is_known(write_results: Write, tmp_path
     written = report.write([write_results([bare()])], tmp_path / "out")
     page = Page(written.html.read_text(encoding="utf-8"))
     absent = [section.name for section in written.sections if section.absent]
-    assert absent == ["comparison", "distributions", "operators", "roofline", "pareto", "trend", "claims"]
+    assert absent == ["comparison", "distributions", "accuracy", "operators", "roofline", "pareto", "trend", "claims"]
     for section in written.sections:
         assert (section.absent or "") in page.text["absent"]
     assert page.tables["latency"][0].rows[0][2][0] == "10.0"
@@ -72,6 +74,27 @@ def test_the_newest_of_a_folder_is_shown_and_the_rest_is_past(write_results: Wri
     beside = report.read([tmp_path / "past", named])
     assert [entry.file.name for entry in beside.shown] == ["results.json"]
     assert len(beside.past) == 6
+
+
+def test_evaluations_alone_make_a_report(write_results: Write, tmp_path: Path) -> None:
+    given = [accuracy("lsnet_t", None), accuracy("out/lsnet_t-onnx", beside(Estimate(0.31, 0.12, 0.52)), not_finite=2)]
+    written = report.write([write_results(given)], tmp_path / "out")
+    assert [section.name for section in written.sections if section.absent is None] == ["summary", "accuracy", "method"]
+    page = Page(written.html.read_text(encoding="utf-8"))
+    assert "top-1 91.40 %, loses 0.31 points [0.12, 0.52]" in page.text["summary"]
+    figures, shifts = page.tables["accuracy"]
+    assert [row[1][1] for row in figures.rows] == ["91.4", "91.4"]
+    assert "<deer>" in page.text["accuracy"]
+    assert "NaN or infinity for 2 of 10,000 samples" in page.text["accuracy"]
+    assert len(shifts.rows) == 2
+
+
+def test_without_labels_the_outputs_alone_are_compared(write_results: Write, tmp_path: Path) -> None:
+    given = [accuracy("net", None), accuracy("net-onnx", beside(None))]
+    written = report.write([write_results([one for one in given if one.against])], tmp_path / "out")
+    [section] = [section for section in written.sections if section.name == "accuracy"]
+    assert not section.pictures
+    assert "agrees with lsnet_t with lsnet_t.pth on 98.20 % of samples" in written.sections[0].sentences[0]
 
 
 def test_labels_tell_measurements_apart(write_results: Write) -> None:

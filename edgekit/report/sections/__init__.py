@@ -13,6 +13,7 @@ ORDER = (
     "latency",
     "comparison",
     "distributions",  # what the intervals rest on
+    "accuracy",  # what all of the above was bought with
     "operators",
     "roofline",
     "pareto",

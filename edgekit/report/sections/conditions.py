@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.profiling.measurement import DeviceState, Fingerprint
 from edgekit.report.collection import Collection
-from edgekit.report.content import Cell, Column, Section, Table, number, words
+from edgekit.report.content import NO_MEASUREMENTS, Cell, Column, Section, Table, number, words
 from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, listed
 
@@ -37,6 +37,8 @@ _STATE_COLUMNS = (
 def section(collection: Collection) -> Section:
     """The conditions of every measurement shown."""
     shown = collection.shown
+    if not shown:
+        return Section("conditions", "Conditions", absent=NO_MEASUREMENTS)
     machines = {_machine(entry.measurement.fingerprint): None for entry in shown}
     return Section(
         "conditions",

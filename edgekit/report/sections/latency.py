@@ -12,7 +12,7 @@ from edgekit.profiling import statistics
 from edgekit.profiling.measurement import Estimate, Measurement
 from edgekit.report import style
 from edgekit.report.collection import Collection, machine, threads
-from edgekit.report.content import UNKNOWN, Cell, Column, Picture, Section, Table, number, words
+from edgekit.report.content import NO_MEASUREMENTS, UNKNOWN, Cell, Column, Picture, Section, Table, number, words
 from edgekit.report.entry import Entry
 from edgekit.report.quantities import counted, digits, interval, listed, mb_cell, ms_cell
 from edgekit.report.style import MUTED
@@ -39,6 +39,8 @@ _ENERGY_STATUS = {"not_requested": "not asked for"}
 def section(collection: Collection) -> Section:
     """Every measurement shown in full."""
     shown = collection.shown
+    if not shown:
+        return Section("latency", "Measurements", absent=NO_MEASUREMENTS)
     return Section(
         "latency",
         "Measurements",

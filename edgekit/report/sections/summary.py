@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from edgekit.evaluation.table import verdict
 from edgekit.profiling import table
-from edgekit.report.collection import Collection, threads
+from edgekit.report.collection import Collection, elided, printable, samples, threads
 from edgekit.report.content import Section
 from edgekit.report.contest import Contest
 from edgekit.report.entry import Entry
@@ -17,11 +18,27 @@ _MOST = 4
 
 def section(collection: Collection) -> Section:
     """Sentences that can be read alone."""
-    return Section(
-        "summary",
-        "Summary",
-        sentences=(_measured(collection), *_outcome(collection), *_provenance(collection), *_doubts(collection)),
-    )
+    measured = _of_measurements(collection) if collection.shown else []
+    return Section("summary", "Summary", sentences=(*measured, *_lost(collection)))
+
+
+def _of_measurements(collection: Collection) -> list[str]:
+    return [_measured(collection), *_outcome(collection), *_provenance(collection), *_doubts(collection)]
+
+
+def _lost(collection: Collection) -> list[str]:
+    """Of each evaluation beside a reference, what was lost."""
+    told = []
+    for one in collection.evaluated:
+        against, top1 = one.accuracy.against, one.accuracy.top1_percent
+        if against is None:
+            continue
+        outputs = f"agrees with {elided(printable(against.reference))} on {against.agreement_percent.value:.2f} % of samples"
+        if against.accuracy_drop_points is not None and top1 is not None:
+            outputs = f"top-1 {top1.value:.2f} %, {verdict(against.accuracy_drop_points)}; {outputs}"
+        told.append(f"{one.label} on {samples(one.accuracy.data)}: {outputs}.")
+    more = [f"{counted(len(told) - _MOST, 'more evaluation')} are below."] if len(told) > _MOST else []
+    return [*told[:_MOST], *more]
 
 
 def _measured(collection: Collection) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.profiling import table
 from edgekit.report.collection import Collection
-from edgekit.report.content import Column, Section, Table, words
+from edgekit.report.content import NO_MEASUREMENTS, Column, Section, Table, words
 from edgekit.report.quantities import counted
 
 
@@ -15,6 +15,8 @@ def section(collection: Collection) -> Section:
         for entry in collection.shown
         for warning in table.warnings(entry.measurement)
     )
+    if not collection.shown:
+        return Section("warnings", "What to doubt", absent=NO_MEASUREMENTS)
     if not rows:
         said = f"Nothing to warn of in {counted(len(collection.shown), 'measurement')}."
         return Section("warnings", "What to doubt", sentences=(said,))
