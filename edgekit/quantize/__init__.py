@@ -9,7 +9,7 @@ but for what its runtime computes with integers (`RuntimeProfile.integers`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,8 +70,7 @@ class Request:
         missing = [node for node in nodes if node not in self._histograms]
         if missing:
             self.announce("calibrate")
-            graph_module = self.program.functions["forward"].graph_module
-            self._histograms |= observe.histograms(graph_module, missing, self.samples)
+            self._histograms |= observe.histograms(self.program.functions["forward"], missing, self.samples)
         return {node: self._histograms[node] for node in nodes}
 
 
@@ -165,21 +164,33 @@ def make_plan(asked: Request) -> Plan:
     if settings.is_plan:
         read = plans.read(Path(settings.scheme))
         read.require_for(graph, asked.model)
+        sites.require_possible(read, asked.sites, asked.support)
         return read
     scheme, argument = schemes.find(settings.scheme)
     if hasattr(scheme, "plan"):
         made: Plan = scheme.plan(asked)
         return made
-    assigned = tuple(_assigned(scheme, site, asked, argument) for site in asked.sites)
-    return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=assigned)
+    assigned = [_assigned(scheme, site, asked, argument) for site in asked.sites]
+    return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=tuple(_with_fused(asked, assigned)))
 
 
 def _assigned(scheme: ModuleType, site: Site, asked: Request, argument: int | None) -> Assignment:
-    if site.module in asked.spectral:
+    if any(site.module == spectral or (spectral and site.module.startswith(f"{spectral}.")) for spectral in asked.spectral):
         why = "frequencies span more than eight bits can tell apart"
         return Assignment(node=site.node.name, operator=site.operator, module=site.module, why=why)
     made: Assignment = scheme.assign(site, asked.support, argument)
     return made
+
+
+def _with_fused(asked: Request, assigned: Sequence[Assignment]) -> Iterator[Assignment]:
+    """The same, telling which operators are computed together with the one before them."""
+    from edgekit.quantize import insert
+
+    by_name = {assignment.node: assignment for assignment in assigned}
+    found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
+    fused = {node.name: before.name for node, before in found.fused.items()}
+    for one in assigned:
+        yield one.model_copy(update={"why": f"computed with {fused[one.node]}"}) if one.node in fused else one
 
 
 def apply(asked: Request, plan: Plan) -> Program:
@@ -196,7 +207,7 @@ def apply(asked: Request, plan: Plan) -> Program:
     by_name = {assignment.node: assignment for assignment in plan.sites}
     found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
     estimate = ranges.ESTIMATORS[asked.settings.ranges]
-    covered = {node.name: estimate(seen, insert.LEVELS) for node, seen in asked.histograms(list(found.formats)).items()}
+    covered = {node.name: estimate(seen, insert.LEVELS) for node, seen in asked.histograms(found.observed).items()}
     quantized = asked.program.copy()
     forward = quantized.functions["forward"]
     forward.exported = None

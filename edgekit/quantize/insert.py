@@ -6,14 +6,16 @@ a pair lies a tensor of integers; a runtime that finds an operator with pairs on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators
 from torch.fx import GraphModule, Node
 
-from edgekit.passes._graph import add_call, only_user, sweep
+from edgekit.passes._graph import add_call, add_constant, constant, only_user, sweep
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize import sites, weights
 from edgekit.quantize.plan import Assignment
@@ -26,6 +28,9 @@ _STATIC = {"uint8": (torch.uint8, 0, 255), "int8": (torch.int8, -128, 127)}
 """Dtype, least and largest integer of an activation."""
 LEVELS = 256
 """Of an activation."""
+
+FUSING = frozenset(("conv1d", "conv2d", "conv3d", "linear", "matmul", "mm", "bmm", "add", "sub", "mul"))
+"""Operators that runtimes compute together with an activation behind them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Grid:
         """The grid of an activation format over a range."""
         dtype, least, largest = _STATIC[form]
         whole = covered.with_zero()
-        scale = (whole.high - whole.low) / (largest - least) or 1.0
+        scale = float(np.float32((whole.high - whole.low) / (largest - least)))  # as runtimes keep it
+        scale = scale if scale >= np.finfo(np.float32).tiny else 1.0
         zero_point = min(max(round(least - whole.low / scale), least), largest)
         return cls(scale, zero_point, least, largest, dtype)
 
@@ -60,23 +66,32 @@ class Crossings:
     lies on its operand's grid, as do all operands of a concatenation.
     """
 
-    def __init__(self, found: Iterable[Site], chosen: Mapping[Node, Assignment], support: IntegerSupport) -> None:
+    def __init__(self, graph_module: GraphModule, chosen: Mapping[Node, Assignment], support: IntegerSupport) -> None:
+        self._graph_module = graph_module
         self._support = support
         self._parents: dict[Node, Node] = {}
+        self._moved: set[Node] = set()
         self.formats: dict[Node, str] = {}
         """What each tensor becomes."""
         self.readers: set[Node] = set()
         """The operators that compute with integers, or hand them on."""
         self.made: set[Node] = set()
         """The tensors that such an operator makes: everything reads them as integers."""
-        for site in found:
+        self.fused: dict[Node, Node] = {}
+        """The activations that the runtime computes together with the operator before them: that operator."""
+        for site in sites.find(graph_module):
             form = chosen[site.node].activation
-            if form in _STATIC:
+            if form in _STATIC and site.node not in self.fused:
                 self._take(site, str(form))
         self._move()
 
+    @property
+    def observed(self) -> list[Node]:
+        """The tensors whose ranges tell every grid. The others are constants, or moved: their values are another's."""
+        return [node for node in self.formats if node not in self._moved and constant(self._graph_module, node) is None]
+
     def _take(self, site: Site, form: str) -> None:
-        result = self._result(site.node)
+        result = self._result(site)
         self.readers.add(site.node)
         self.made.add(result)
         for node in (*site.activations, result):
@@ -85,85 +100,109 @@ class Crossings:
             for node in site.activations:
                 self._join(node, result)
 
-    def _result(self, node: Node) -> Node:
+    def _result(self, site: Site) -> Node:
         """What the runtime makes of a site: with the activation behind it, where it computes both at once."""
-        user = only_user(node)
-        if user is not None and operator_of(user) in self._support.fused:
-            self.readers.add(user)
-            return user
-        return node
+        user = only_user(site.node)
+        if site.operator not in FUSING or user is None or operator_of(user) not in self._support.fused:
+            return site.node
+        self.readers.add(user)
+        self.fused[user] = site.node
+        return user
 
     def _move(self) -> None:
-        """Follow integers through operators that move values, towards another that reads integers."""
-        changed = True
-        while changed:
-            changed = False
-            for node in list(self.formats):
-                for user in node.users:
-                    if user not in self.formats and self._is_moved(user):
-                        self.formats[user] = self.formats[node]
-                        self._join(user, node)
-                        self.readers.add(user)
-                        self.made.add(user)
-                        changed = True
+        """Let integers through operators that move values, on the way to one that reads integers."""
+        graph = self._graph_module.graph
+        towards: set[Node] = set()
+        for node in reversed(graph.nodes):
+            if self._can_move(node) and any(user in self.readers or user in towards for user in node.users):
+                towards.add(node)
+        for node in graph.nodes:
+            source = node.args[0] if node in towards else None
+            if not isinstance(source, Node) or source not in self.formats:
+                continue
+            self.readers.add(node)
+            for made in [node] if isinstance(node.meta["val"], Tensor) else list(node.users):
+                self.formats[made] = self.formats[source]
+                self.made.add(made)
+                self._moved.add(made)
+                self._join(made, source)
 
-    def _is_moved(self, node: Node) -> bool:
-        name = operator_of(node)
-        return name in MOVES and name in self._support.moves and is_floating_point(node) and self._leads_to_integers(node)
-
-    def _leads_to_integers(self, node: Node) -> bool:
-        return any(
-            user in self.readers or (operator_of(user) in self._support.moves and self._leads_to_integers(user))
-            for user in node.users
-        )
+    def _can_move(self, node: Node) -> bool:
+        if node.op != "call_function" or not is_floating_point(node):
+            return False
+        return operator_of(node) == "getitem" or operator_of(node) in MOVES.intersection(self._support.moves)
 
     def _join(self, node: Node, other: Node) -> None:
-        self._parents[self.group(node)] = self.group(other)
+        first, second = self._group(node), self._group(other)
+        if first is not second:
+            self._parents[first] = second
 
-    def group(self, node: Node) -> Node:
+    def _group(self, node: Node) -> Node:
         """What stands for all tensors on one grid."""
         while node in self._parents:
             node = self._parents[node]
         return node
 
     def grids(self, ranges: Mapping[Node, Range]) -> dict[Node, Grid]:
-        """The grid of each tensor, over the ranges of all that share it."""
+        """The grid of each tensor, over the ranges of all those `observed` that share it."""
         covered: dict[Node, Range] = {}
         for node in self.formats:
-            head = self.group(node)
-            covered[head] = ranges[node] | covered.get(head, ranges[node])
-        return {node: Grid.over(covered[self.group(node)], form) for node, form in self.formats.items()}
+            if node not in self._moved:
+                values = constant(self._graph_module, node)
+                own = ranges[node] if values is None else Range(*(float(end) for end in values.aminmax()))
+                head = self._group(node)
+                covered[head] = own | covered.get(head, own)
+        return {node: Grid.over(covered[self._group(node)], form) for node, form in self.formats.items()}
 
 
 def crossings(graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport) -> Crossings:
     """The crossings of a plan, whose assignments go by their nodes' names."""
-    found = sites.find(graph_module)
-    return Crossings(found, {site.node: plan[site.node.name] for site in found}, support)
+    chosen = {site.node: plan[site.node.name] for site in sites.find(graph_module)}
+    return Crossings(graph_module, chosen, support)
 
 
 def write(
     graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport, ranges: Mapping[str, Range]
 ) -> None:
-    """Rewrite the graph in place. Assignments and the ranges of what becomes integers go by their nodes' names."""
-    found, within = sites.find(graph_module), crossings(graph_module, plan, support)
-    for site in found:
+    """Rewrite the graph in place. Assignments, and the ranges of the tensors that its crossings want observed, go by their
+    nodes' names."""
+    within = crossings(graph_module, plan, support)
+    grids = within.grids({node: ranges[node.name] for node in within.observed})
+    for site in sites.find(graph_module):
         form = plan[site.node.name].weight
         if form is not None and site.weight is not None:
             site.node.replace_input_with(site.weight.node, weights.stored(graph_module, site.node, site.weight, form))
-    for node, grid in within.grids({node: ranges[node.name] for node in within.formats}).items():
-        _cross(node, grid, within)
+    for node, grid in grids.items():
+        _cross(graph_module, node, grid, within)
     sweep(graph_module)
     graph_module.recompile()
 
 
-def _cross(node: Node, grid: Grid, crossings: Crossings) -> None:
-    """Let readers of integers take `node` through a pair; everybody, where an integer operator makes it. A pair for each: a
-    runtime takes the second half of it into the operator that reads it."""
-    users = [user for user in node.users if node in crossings.made or user in crossings.readers]
+def _cross(graph_module: GraphModule, node: Node, grid: Grid, crossings: Crossings) -> None:
+    """Let readers of integers take `node` through a pair; everybody, where an integer operator makes it. Each has a second half
+    of its own, for a runtime takes that into the operator that reads it. A constant is stored as integers."""
+    users = [user for user in node.users if _reads_values(user) and (node in crossings.made or user in crossings.readers)]
     if not users:
         return
-    before = node.next
-    quantized = add_call(before, decomposed.quantize_per_tensor.default, node, *grid.arguments)
+    values, behind = constant(graph_module, node), _behind(node)
+    if values is None:
+        quantized = add_call(behind, decomposed.quantize_per_tensor.default, node, *grid.arguments)
+    else:
+        integers = decomposed.quantize_per_tensor(values, *grid.arguments)
+        quantized = add_constant(graph_module, behind, f"{node.target}_{str(grid.dtype).removeprefix('torch.')}", integers)
     for user in users:
         dequantized = add_call(user, decomposed.dequantize_per_tensor.default, quantized, *grid.arguments)
         user.replace_input_with(node, dequantized)
+
+
+def _reads_values(user: Node) -> bool:
+    """Whether a tensor's user reads more than its size."""
+    return not isinstance(user.meta.get("val"), torch.SymInt)
+
+
+def _behind(node: Node) -> Node:
+    """The node before which to write what reads `node`: the graph's inputs stay together."""
+    behind = node.next
+    while behind.op == "placeholder":
+        behind = behind.next
+    return behind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,8 @@ import numpy.typing as npt
 BINS = 2048
 _KEPT = 0.9999
 """Of all values, by the percentile estimator."""
-_SHRINKS = np.linspace(0.05, 1.0, 96)
-"""Of the observed range, tried by the estimator of least squares."""
+_SHRINKS = [float(part) for part in np.linspace(0.05, 1.0, 96)]
+"""Parts of the observed range, tried by the estimator of least squares."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Histogram:
     high: float
     counts: npt.NDArray[np.int64]
 
-    @property
+    @cached_property
     def centres(self) -> npt.NDArray[np.float64]:
         """[BINS]"""
         edges = np.linspace(self.low, self.high, len(self.counts) + 1)
@@ -62,18 +63,39 @@ def percentile(seen: Histogram, levels: int) -> Range:
 
 
 def least_squares(seen: Histogram, levels: int) -> Range:
-    """The part of the observed range, the same of either end, in which `levels` values leave the least squared error."""
-    centres, weights = seen.centres, seen.counts.astype(np.float64)
-    full = Range(seen.low, seen.high).with_zero()
-    errors = []
-    for part in _SHRINKS:
-        low, high = part * full.low, part * full.high
-        scale = (high - low) / (levels - 1) or 1.0
-        zero = np.round(-low / scale)
-        rounded = (np.clip(np.round(centres / scale) + zero, 0, levels - 1) - zero) * scale
-        errors.append(float(weights @ np.square(centres - rounded)))
-    best = float(_SHRINKS[int(np.argmin(errors))])
-    return Range(best * full.low, best * full.high)
+    """The part of the observed range in which `levels` values leave the least squared error: both ends drawn in together, then
+    either alone, for few tensors are symmetric."""
+    full = best = Range(seen.low, seen.high).with_zero()
+    least = squared_error(seen, full, levels)
+    for vary in (_both_ends, _high_end, _low_end):
+        start = best
+        for part in _SHRINKS:
+            tried = vary(start, full, part)
+            error = squared_error(seen, tried, levels)
+            if error < least:
+                best, least = tried, error
+    return best
+
+
+def _both_ends(start: Range, full: Range, part: float) -> Range:
+    return Range(part * full.low, part * full.high)
+
+
+def _high_end(start: Range, full: Range, part: float) -> Range:
+    return Range(start.low, part * full.high)
+
+
+def _low_end(start: Range, full: Range, part: float) -> Range:
+    return Range(part * full.low, start.high)
+
+
+def squared_error(seen: Histogram, covered: Range, levels: int) -> float:
+    """Summed over all that was seen, each value taken for the middle of its bin, on a grid of `levels` over a range that holds
+    zero."""
+    scale = (covered.high - covered.low) / (levels - 1) or 1.0
+    zero = np.round(-covered.low / scale)
+    rounded = (np.clip(np.round(seen.centres / scale) + zero, 0, levels - 1) - zero) * scale
+    return float(seen.counts @ np.square(seen.centres - rounded))
 
 
 ESTIMATORS: dict[str, Callable[[Histogram, int], Range]] = {

@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgekit.passes._graph import constant, shape
+from edgekit.errors import InputError
+from edgekit.passes._graph import argument, constant, shape
+from edgekit.profiles import IntegerSupport
 from edgekit.program import Program
-from edgekit.quantize.plan import ActivationFormat, Assignment, WeightFormat
+from edgekit.quantize.plan import ActivationFormat, Assignment, Plan, WeightFormat
 
-MOVES = frozenset(
-    (
-        *("alias", "chunk", "clone", "contiguous", "detach", "expand", "flatten", "flip", "getitem", "index_select"),
-        *("max_pool2d", "narrow", "permute", "pixel_shuffle", "pixel_unshuffle", "repeat", "reshape", "roll", "select"),
-        *(
-            "slice",
-            "split",
-            "split_with_sizes",
-            "squeeze",
-            "t",
-            "transpose",
-            "unbind",
-            "unflatten",
-            "unsqueeze",
-            "view",
-            "view_as",
-        ),
-    )
-)
+_SHAPES = ("contiguous", "flatten", "reshape", "squeeze", "unflatten", "unsqueeze", "view", "view_as")
+_COPIES = ("alias", "clone", "detach", "expand", "repeat")
+_ORDERS = ("flip", "permute", "pixel_shuffle", "pixel_unshuffle", "roll", "t", "transpose")
+_PARTS = ("chunk", "getitem", "index_select", "max_pool2d", "narrow", "select", "slice", "split", "split_with_sizes", "unbind")
+MOVES = frozenset((*_SHAPES, *_COPIES, *_ORDERS, *_PARTS))
 """Operators whose results are some of their operand's values: what they are given as integers they can hand on as such."""
 
 _CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d"))
 _TRANSPOSED = frozenset(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"))
 _PRODUCTS = frozenset(("matmul", "mm", "bmm"))
+_WITH_BIAS = _CONVOLUTIONS | _TRANSPOSED | {"linear"}
+_TWO_OPERANDS = frozenset(("add", "sub", "mul", "div"))
 
 
 @dataclass(frozen=True)
@@ -66,8 +57,20 @@ class Site:
     @property
     def activations(self) -> list[Node]:
         """The floating-point tensors it reads, but for its weight and bias; constants among them."""
-        own = set() if self.weight is None else {self.weight.node, *self._bias()}
+        own = {*self._bias(), *([] if self.weight is None else [self.weight.node])}
         return [node for node in self.node.all_input_nodes if is_floating_point(node) and node not in own]
+
+    @property
+    def no_integers(self) -> str:
+        """Why it cannot compute with integers whatever the runtime; empty where it can."""
+        if self.operator in _TWO_OPERANDS and not all(isinstance(operand, Node) for operand in self.node.args[:2]):
+            return "it takes a number, where integer kernels take two tensors"
+        if argument(self.node, 2, "alpha", 1) != 1 and self.operator in ("add", "sub"):
+            return "it scales an operand as it adds it"
+        made = [node.meta.get("val") for node in (self.node, *self.node.all_input_nodes)]
+        if not all(isinstance(tensor, Tensor) and tensor.dtype == torch.float32 for tensor in made):
+            return "not all that it reads and makes are tensors of float32"
+        return ""
 
     def left(self, why: str) -> Assignment:
         """It stays in floating point."""
@@ -76,15 +79,17 @@ class Site:
     def becomes(
         self, weight: WeightFormat | None = None, activation: ActivationFormat | None = None, why: str = ""
     ) -> Assignment:
-        """It is quantized: its weight, if it has one, and its activations."""
+        """It is quantized: its weight, if it has one, and its activations; unless it cannot compute with integers."""
+        if activation in ("uint8", "int8") and self.no_integers:
+            return self.left(self.no_integers)
         kept = weight if self.weight is not None else None
         return Assignment(
             node=self.node.name, operator=self.operator, module=self.module, weight=kept, activation=activation, why=why
         )
 
     def _bias(self) -> list[Node]:
-        given = [*self.node.args[2:3], self.node.kwargs.get("bias")] if self.operator not in _PRODUCTS else []
-        return [node for node in given if isinstance(node, Node)]
+        bias = argument(self.node, 2, "bias") if self.operator in _WITH_BIAS else None
+        return [bias] if isinstance(bias, Node) else []
 
 
 def find(graph_module: GraphModule) -> list[Site]:
@@ -116,7 +121,7 @@ def is_floating_point(node: Node) -> bool:
 
 
 def _weight(graph_module: GraphModule, node: Node, name: str) -> Weight | None:
-    if name not in _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS | {"linear"}:
+    if name not in _WITH_BIAS | _PRODUCTS:
         return None
     operand = node.args[1]
     values = constant(graph_module, operand)
@@ -127,6 +132,44 @@ def _weight(graph_module: GraphModule, node: Node, name: str) -> Weight | None:
     if name in _TRANSPOSED:
         return Weight(operand, values, output_axis=1, input_axis=0)
     return Weight(operand, values, output_axis=0, input_axis=1)
+
+
+def require_possible(plan: Plan, found: Sequence[Site], support: IntegerSupport) -> None:
+    """Raise InputError unless a plan, which may have been edited, has one line for each of the sites, and asks nothing of the
+    runtime that it does not have."""
+    named = [assignment.node for assignment in plan.sites]
+    for site in found:
+        if named.count(site.node.name) != 1:
+            raise InputError(
+                f"the plan has {named.count(site.node.name) or 'no'} lines for {site.node.name}",
+                cause="each operator has one",
+                next_step=f"write one: `node: {site.node.name}, operator: {site.operator}`, and no more to leave it as it is",
+            )
+    by_name = {site.node.name: site for site in found}
+    for assignment in plan.sites:
+        meant = by_name.get(assignment.node)
+        why = f"the model has no operator {assignment.node}" if meant is None else _impossible(assignment, meant, support)
+        if why:
+            raise InputError(
+                f"the plan's line for {assignment.node} cannot be followed", cause=why, next_step="correct or remove it"
+            )
+
+
+def _impossible(assignment: Assignment, site: Site, support: IntegerSupport) -> str:
+    """Why a site cannot become what is asked for; empty where it can."""
+    weight, activation = assignment.weight, assignment.activation
+    if weight is not None and site.weight is None:
+        return f"{site.operator} has no constant weight here"
+    if activation == "dynamic":
+        return "" if site.operator in support.dynamic else f"the runtime does not compute {site.operator} with dynamic ranges"
+    if activation is not None:
+        if activation != support.activation:
+            return f"the runtime computes with {support.activation or 'no'} integers, not with {activation}"
+        unable = "" if site.operator in support.operators else f"the runtime has no integer kernel for {site.operator}"
+        return unable or site.no_integers
+    if weight is not None and site.operator not in support.weights.get(weight.kind, ()):
+        return f"the runtime takes no {weight.kind} weights in {site.operator}"
+    return ""
 
 
 def fingerprint(program: Program) -> str:

@@ -39,7 +39,8 @@ def _by_channel(graph_module: GraphModule, before: Node, weight: Weight) -> Node
 
 
 def scales_of(values: Tensor, axis: int) -> Tensor:
-    """[channels along `axis`]: the largest magnitude of each over 127; one where a channel is all zeros."""
+    """[channels along `axis`]: the largest magnitude of each over 127; one where a channel is all zeros, or next to it."""
     others = [place for place in range(values.dim()) if place != axis]
     largest = values.abs().amax(others)
-    return torch.where(largest > 0, largest / _LARGEST, torch.ones_like(largest)).float()
+    scales = (largest / _LARGEST).float()
+    return torch.where(scales >= torch.finfo(torch.float32).tiny, scales, torch.ones_like(scales))
