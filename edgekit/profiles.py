@@ -36,6 +36,14 @@ class IntegerSupport(typed_yaml.Frozen):
     """Activations that it computes together with the operator before them."""
     moves: tuple[str, ...] = ()
     """Operators that hand integers on as they are."""
+    least_channels: int = 1
+    """The fewest input channels with which a convolution is faster with integers."""
+    grouped: bool = True
+    """Whether convolutions of several channels a group are faster with integers; depthwise ones go by `operators`."""
+    conversions: Literal["cheap", "dear"] = "cheap"
+    """Whether turning a tensor into integers and back costs more than an operator without weight saves by them."""
+    gelu: Literal["native", "sigmoid"] = "native"
+    """Whether GELU between integers is computed as such, or as x sigmoid(slope x) where that is as near as eight bits tell."""
     dynamic: tuple[str, ...] = ()
     """What it computes with integers of each run's own range."""
     instead: dict[str, int | str | bool | None] = Field(default_factory=dict)
@@ -59,6 +67,8 @@ class RuntimeProfile(typed_yaml.Frozen):
     """ATen operators that fall back from the accelerator to a slower unit."""
     dft_one_product_bytes: int = 64 * 1024
     """The largest matrix with which a Fourier transform over several axes is one product; beyond it, one an axis."""
+    spatial_mean: Literal["native", "pooled"] = "native"
+    """Whether the mean of a map stays one, or becomes the average pooling of all its pixels."""
     channel_block: int | None = None
     """Channels that lie side by side in a layout of the runtime's own, which convolutions, poolings and elementwise operators
     of equal shapes keep and every other operator leaves; null when it has none."""
@@ -76,6 +86,8 @@ class RuntimeProfile(typed_yaml.Frozen):
     """The oldest operating system the artifact must load on, as the converter names it."""
     opset: int | None = None
     """The ONNX opset the runtime takes."""
+    domains: tuple[str, ...] = ()
+    """The domains of ONNX operators that it has beyond the standard's own."""
     integers: IntegerSupport | None = None
     """What it computes with integers; null where that is not known."""
     source: str

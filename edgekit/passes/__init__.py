@@ -47,6 +47,7 @@ ORDER: tuple[str, ...] = (
     "split_small_groups",  # those that folding made are among them
     "split_large_kernels",  # once parallel kernels have merged into one
     "keep_mean_dims",
+    "pool_means",  # once means have their final form
     "broadcast_in_blocks",  # after it, for means become poolings where the runtime has that layout
     "lower_group_norm",
     "flatten_matmul",

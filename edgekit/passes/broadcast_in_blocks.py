@@ -15,6 +15,7 @@ from edgekit.passes import Changes
 from edgekit.passes._blocks import UNARY, blocked, is_blocked
 from edgekit.passes._graph import add_call, add_constant, argument, aten, calls, is_call, only_user, replace, shape, where
 from edgekit.passes._layers import layer
+from edgekit.passes.pool_means import is_spatial, pool
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
@@ -39,19 +40,11 @@ def _pool_means(graph_module: GraphModule, block: int) -> None:
     """The mean of a map becomes the pooling that stays in the layout."""
     found = blocked(graph_module, block)
     for node in calls(graph_module, aten.mean.dim):
-        _pool(node, found, block)
-
-
-def _pool(node: Node, found: set[Node], block: int) -> None:
-    source = node.args[0]
-    assert isinstance(source, Node)
-    rank = len(shape(source))
-    axes = argument(node, 1, "dim") or []
-    if rank != 4 or sorted(axis % rank for axis in axes) != [2, 3] or not argument(node, 2, "keepdim", False):
-        return
-    if argument(node, 3, "dtype") is None and source in found and shape(source)[1] % block == 0:
-        # Not the adaptive pooling: exporters turn that back into a mean.
-        replace(node, add_call(node, aten.avg_pool2d.default, source, list(shape(source)[2:])))
+        source = node.args[0]
+        assert isinstance(source, Node)
+        in_layout = source in found and shape(source)[1] % block == 0
+        if in_layout and is_spatial(node) and argument(node, 3, "dtype") is None:
+            pool(node)
 
 
 def _widened(graph_module: GraphModule, node: Node, found: set[Node], block: int, changes: Changes) -> Node | None:

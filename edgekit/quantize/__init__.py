@@ -158,7 +158,7 @@ def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Prog
 
 def make_plan(asked: Request) -> Plan:
     """The plan that the settings ask for. Raises InputError for a plan of another model."""
-    from edgekit.quantize import sites
+    from edgekit.quantize import placement, sites
 
     settings, graph = asked.settings, sites.fingerprint(asked.program)
     if settings.is_plan:
@@ -170,8 +170,9 @@ def make_plan(asked: Request) -> Plan:
     if hasattr(scheme, "plan"):
         made: Plan = scheme.plan(asked)
         return made
-    assigned = [_assigned(scheme, site, asked, argument) for site in asked.sites]
-    return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=tuple(_with_fused(asked, assigned)))
+    assigned = {site.node: _assigned(scheme, site, asked, argument) for site in asked.sites}
+    refined = list(placement.refined(asked.sites, assigned, asked.support).values())
+    return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=tuple(_with_fused(asked, refined)))
 
 
 def _assigned(scheme: ModuleType, site: Site, asked: Request, argument: int | None) -> Assignment:
@@ -207,11 +208,12 @@ def apply(asked: Request, plan: Plan) -> Program:
     by_name = {assignment.node: assignment for assignment in plan.sites}
     found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
     estimate = ranges.ESTIMATORS[asked.settings.ranges]
-    covered = {node.name: estimate(seen, insert.LEVELS) for node, seen in asked.histograms(found.observed).items()}
+    histograms = {node.name: seen for node, seen in asked.histograms(found.observed).items()}
+    covered = {name: estimate(seen, insert.LEVELS) for name, seen in histograms.items()}
     quantized = asked.program.copy()
     forward = quantized.functions["forward"]
     forward.exported = None
-    insert.write(forward.graph_module, by_name, asked.support, covered)
+    insert.write(forward.graph_module, by_name, asked.support, covered, histograms)
     quantized.is_quantized = True
     return quantized
 

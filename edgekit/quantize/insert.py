@@ -7,7 +7,7 @@ a pair lies a tensor of integers; a runtime that finds an operator with pairs on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators
 from torch.fx import GraphModule, Node
 
-from edgekit.passes._graph import add_call, add_constant, constant, only_user, sweep
+from edgekit.passes._graph import add_call, add_constant, aten, constant, only_user, sweep
 from edgekit.profiles import IntegerSupport
-from edgekit.quantize import sites, weights
+from edgekit.quantize import gelu, sites, weights
 from edgekit.quantize.plan import Assignment
-from edgekit.quantize.ranges import Range
+from edgekit.quantize.ranges import Histogram, Range
 from edgekit.quantize.sites import MOVES, Site, is_floating_point, operator_of
 
 decomposed = torch.ops.quantized_decomposed
@@ -52,6 +52,10 @@ class Grid:
         scale = scale if scale >= np.finfo(np.float32).tiny else 1.0
         zero_point = min(max(round(least - whole.low / scale), least), largest)
         return cls(scale, zero_point, least, largest, dtype)
+
+    def times(self, factor: float) -> Grid:
+        """The grid of the same integers for values `factor` times as large."""
+        return replace(self, scale=self.scale * factor)
 
     @property
     def arguments(self) -> tuple[float, int, int, int, torch.dtype]:
@@ -162,36 +166,60 @@ def crossings(graph_module: GraphModule, plan: Mapping[str, Assignment], support
 
 
 def write(
-    graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport, ranges: Mapping[str, Range]
+    graph_module: GraphModule,
+    plan: Mapping[str, Assignment],
+    support: IntegerSupport,
+    ranges: Mapping[str, Range],
+    histograms: Mapping[str, Histogram],
 ) -> None:
-    """Rewrite the graph in place. Assignments, and the ranges of the tensors that its crossings want observed, go by their
-    nodes' names."""
+    """Rewrite the graph in place. Assignments, and the ranges and histograms of the tensors that its crossings want observed,
+    go by their nodes' names."""
     within = crossings(graph_module, plan, support)
     grids = within.grids({node: ranges[node.name] for node in within.observed})
+    slopes = _slopes(within, grids, histograms) if support.gelu == "sigmoid" else {}
     for site in sites.find(graph_module):
         form = plan[site.node.name].weight
         if form is not None and site.weight is not None:
             site.node.replace_input_with(site.weight.node, weights.stored(graph_module, site.node, site.weight, form))
     for node, grid in grids.items():
-        _cross(graph_module, node, grid, within)
+        _cross(graph_module, node, grid, within, slopes)
+    for node in slopes:
+        node.target, node.args, node.kwargs = aten.silu.default, node.args[:1], {}
     sweep(graph_module)
     graph_module.recompile()
 
 
-def _cross(graph_module: GraphModule, node: Node, grid: Grid, crossings: Crossings) -> None:
+def _slopes(crossings: Crossings, grids: Mapping[Node, Grid], histograms: Mapping[str, Histogram]) -> dict[Node, float]:
+    """The slope of each GELU between integers that becomes `x sigmoid(slope x)`."""
+    fitted: dict[Node, float] = {}
+    for node in crossings.readers:
+        source = node.all_input_nodes[0]
+        if operator_of(node) == "gelu" and source.name in histograms:
+            slope = gelu.slope(node, histograms[source.name], grids[source].scale, grids[node].scale)
+            if slope is not None:
+                fitted[node] = slope
+    return fitted
+
+
+def _cross(graph_module: GraphModule, node: Node, grid: Grid, crossings: Crossings, slopes: Mapping[Node, float]) -> None:
     """Let readers of integers take `node` through a pair; everybody, where an integer operator makes it. Each has a second half
-    of its own, for a runtime takes that into the operator that reads it. A constant is stored as integers."""
+    of its own, for a runtime takes that into the operator that reads it. A constant is stored as integers.
+
+    `x sigmoid(slope x)` is SiLU between two scales: it reads slope times x, and makes slope times what its readers read.
+    """
     users = [user for user in node.users if _reads_values(user) and (node in crossings.made or user in crossings.readers)]
     if not users:
         return
     values, behind = constant(graph_module, node), _behind(node)
+    made = grid.times(slopes.get(node, 1.0))
     if values is None:
-        quantized = add_call(behind, decomposed.quantize_per_tensor.default, node, *grid.arguments)
+        quantized = add_call(behind, decomposed.quantize_per_tensor.default, node, *made.arguments)
     else:
-        integers = decomposed.quantize_per_tensor(values, *grid.arguments)
+        integers = decomposed.quantize_per_tensor(values, *made.arguments)
         quantized = add_constant(graph_module, behind, f"{node.target}_{str(grid.dtype).removeprefix('torch.')}", integers)
     for user in users:
-        dequantized = add_call(user, decomposed.dequantize_per_tensor.default, quantized, *grid.arguments)
+        read = grid.times(slopes.get(user, 1.0))
+        dequantized = add_call(user, decomposed.dequantize_per_tensor.default, quantized, *read.arguments)
         user.replace_input_with(node, dequantized)
 
 
