@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,7 @@ def evaluate(
     dataset = datasets.open(path, "test")
     with contextlib.ExitStack() as held:
         lineup = line_up(list(map(str, subjects)), None if reference is None else str(reference), held)
+        _require_a_question(dataset, lineup.lanes)
         run = _Run(path, dataset, lineup.lanes, [_labels(dataset, lane) for lane in lineup.lanes])
         images = data.order(len(dataset))[:limit]
         journal = held.enter_context(Journal(None if output is None else beside(output), run.about, resume=resume))
@@ -66,20 +67,31 @@ def evaluate(
             if not journal.rows:
                 raise
             raise _interrupted(error, run.accuracies(journal.rows), journal, len(images)) from error
-        made = Evaluation(run.accuracies(journal.rows[: len(images)]), (*lineup.notes, *_unreal(lineup.lanes)))
+        made = Evaluation(run.accuracies(journal.rows[: len(images)]), (*lineup.notes, *_doubts(lineup.lanes, dataset, path)))
         if output is not None:
             results.write(output, made.accuracies)
         journal.finish()
         return made
 
 
-def _unreal(lanes: Sequence[Lane]) -> list[str]:
-    """What must be said of models that nobody trained."""
-    return [
-        f"{lane.subject.name}: weights were initialised deterministically (no --weights), its predictions mean nothing"
-        for lane in lanes
-        if lane.subject.weights == SEEDED
-    ]
+def _require_a_question(dataset: Dataset, lanes: Sequence[Lane]) -> None:
+    if dataset.labels is None and not any(lane.reference for lane in lanes):
+        raise UsageError(
+            f"there is nothing to tell of {lanes[0].subject.name}",
+            cause="the data have no labels, and it is compared with nothing",
+            next_step="give labelled data, or a --reference",
+        )
+
+
+def _doubts(lanes: Sequence[Lane], dataset: Dataset, path: Path) -> Iterator[str]:
+    """What must be said of models that nobody trained, and of those that have seen the data."""
+    for lane in lanes:
+        made = lane.subject.artifact
+        calibration = made and made.manifest.quantization and made.manifest.quantization.calibration
+        if lane.subject.weights == SEEDED:
+            yield f"{lane.subject.name}: its weights were initialised deterministically (no --weights), not trained"
+        if calibration and calibration.source == path.name and dataset.whole:
+            yield f"{lane.subject.name} was calibrated on {path.name}, which has no splits: it has seen some of these samples"
 
 
 def _labels(dataset: Dataset, lane: Lane) -> Labels:

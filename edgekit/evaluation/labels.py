@@ -35,7 +35,11 @@ def of(dataset: Dataset, class_list: str | None, outputs: int, subject: str) -> 
     same order.
     """
     listed = class_lists.read(class_list)
-    names = tuple(one.label for one in listed) if len(listed) == outputs else tuple(f"class {n}" for n in range(outputs))
+    names = (
+        tuple(one.label.partition(",")[0] for one in listed)
+        if len(listed) == outputs
+        else tuple(f"class {n}" for n in range(outputs))
+    )
     if dataset.labels is None:
         return Labels(None, names)
     labels = np.asarray(dataset.labels, np.int64)

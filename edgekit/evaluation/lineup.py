@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,8 +30,27 @@ class Lineup:
     """Why an artifact is not compared with what it was made from."""
 
     def find(self, subject: Subject) -> Lane | None:
-        """The lane of the same model, run in the same way."""
-        return next((lane for lane in self.lanes if lane.subject.identity == subject.identity), None)
+        """The lane of the same model under the same name, run in the same way."""
+        alike = (lane for lane in self.lanes if lane.subject.identity == subject.identity)
+        return next((lane for lane in alike if lane.subject.name == subject.name), None)
+
+    def add(self, subject: Subject, reference: Lane | None) -> Lane:
+        """A lane more, the last, under a name of its own: two checkpoints may well be called `weights.pth`. Raises UsageError
+        where the two score different classes."""
+        if any(lane.subject.name == subject.name for lane in self.lanes):
+            distinct = hashlib.sha256(subject.identity.encode()).hexdigest()[:8]
+            subject = dataclasses.replace(subject, name=f"{subject.name} ({distinct})")
+        if reference is not None:
+            subject = subject.described_as(reference.subject)
+            if subject.classes != reference.subject.classes:
+                raise UsageError(
+                    f"{subject.name} and {reference.subject.name} cannot be compared",
+                    cause=f"one scores {subject.classes} classes, the other {reference.subject.classes}",
+                    next_step="give another --reference, or evaluate each by itself",
+                )
+        lane = Lane(subject, reference)
+        self.lanes.append(lane)
+        return lane
 
 
 def line_up(names: Sequence[str], reference: str | None, held: contextlib.ExitStack) -> Lineup:
@@ -40,13 +61,13 @@ def line_up(names: Sequence[str], reference: str | None, held: contextlib.ExitSt
     where two that are to be compared score different classes.
     """
     made = Lineup()
-    first = None if reference is None else _add(made, _opened(reference, held), None)
+    first = None if reference is None else made.add(_opened(reference, held), None)
     for name in dict.fromkeys(names):
         if name == reference:
             continue
         subject = _opened(name, held)
         own = _source(made, subject, held) if reference is None else None
-        lane = _add(made, subject, own or first)
+        lane = made.find(subject) or made.add(subject, own or first)
         first = first or own or lane
     return made
 
@@ -67,19 +88,4 @@ def _source(made: Lineup, subject: Subject, held: contextlib.ExitStack) -> Lane 
         made.notes.append(f"{subject.name} is not compared with the model it was made from: {error.cause}")
         return None
     held.callback(source.session.close)
-    return made.find(source) or _add(made, source, None)
-
-
-def _add(made: Lineup, subject: Subject, reference: Lane | None) -> Lane:
-    """A lane more, the last."""
-    if reference is not None:
-        subject = subject.described_as(reference.subject)
-        if subject.classes != reference.subject.classes:
-            raise UsageError(
-                f"{subject.name} and {reference.subject.name} cannot be compared",
-                cause=f"one scores {subject.classes} classes, the other {reference.subject.classes}",
-                next_step="give another --reference, or evaluate each by itself",
-            )
-    lane = Lane(subject, reference)
-    made.lanes.append(lane)
-    return lane
+    return made.find(source) or made.add(source, None)

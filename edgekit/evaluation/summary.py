@@ -65,9 +65,10 @@ def _distances(scores: Scores) -> tuple[Estimate | None, Estimate | None]:
 
 
 def shifts(labels: Integers, ours: Integers, theirs: Integers, classes: Sequence[str]) -> tuple[Shift, ...]:
-    """The confusions whose counts changed most from the reference's predictions (`theirs`) to the subject's (`ours`)."""
+    """The confusions whose counts changed most, by two at least, from the reference's predictions (`theirs`) to the subject's
+    (`ours`)."""
     now, before = _confusions(labels, ours), _confusions(labels, theirs)
-    changed = [pair for pair in now | before if now[pair] != before[pair]]
+    changed = [pair for pair in now | before if abs(now[pair] - before[pair]) > 1]
     most = sorted(changed, key=lambda pair: (-abs(now[pair] - before[pair]), pair))[:_MOST_SHIFTS]
     return tuple(Shift(classes[pair[0]], classes[pair[1]], before[pair], now[pair]) for pair in most)
 

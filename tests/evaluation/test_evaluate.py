@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,10 +17,12 @@ from commands import Command, assert_error
 from evaluated_models import SAMPLES, samples
 
 import edgekit as package
+from edgekit import artifact
 from edgekit.errors import Interrupted
-from edgekit.evaluation import results
+from edgekit.evaluation import results, subjects
 from edgekit.evaluation.accuracy import Accuracy
 from edgekit.evaluation.journal import beside
+from edgekit.evaluation.lineup import Lineup, line_up
 
 _Labels = npt.NDArray[np.int64]
 
@@ -241,22 +245,47 @@ def test_models_that_do_not_fit_are_an_error(
 def test_data_that_do_not_fit_are_an_error(edgekit: Command, models: Path, tmp_path: Path) -> None:
     def evaluated_on(**arrays: Any) -> Any:
         np.savez(tmp_path / "data.npz", **arrays)
-        return edgekit("evaluate", models / "exact.onnx", "--data", tmp_path / "data.npz")
+        return edgekit("evaluate", models / "exact.onnx", models / "close.onnx", "--data", tmp_path / "data.npz", "--json")
 
     assert_error(edgekit("evaluate", models / "exact.onnx", "--data", tmp_path / "none"), 2, "does not exist")
-    assert_error(evaluated_on(x=np.zeros((2, 3, 5, 5), np.float32)), 2, "x is [3, 5, 5]", "[3, 4, 4]")
-    assert_error(evaluated_on(y=samples()), 2, "does not fit the model's inputs")
-    assert_error(evaluated_on(x=samples()[:0]), 2, "it has no samples")
     spoilt = samples()
     spoilt[17] = np.nan
-    done = edgekit("evaluate", models / "exact.onnx", "--data", _saved(tmp_path / "nan.npz", spoilt), "--json")
-    assert done.code == 2
-    assert "sample 17" in done.json["what"]
+    for arrays, words in (
+        ({"x": np.zeros((2, 3, 5, 5), np.float32)}, "x is [3, 5, 5]"),
+        ({"y": samples()}, "does not fit the model's inputs"),
+        ({"x": samples()[:0]}, "it has no samples"),
+        ({"x": spoilt}, "sample 17"),
+    ):
+        done = evaluated_on(**arrays)
+        assert done.code == 2
+        assert words in " ".join(map(str, done.json.values()))
 
 
-def _saved(path: Path, x: npt.NDArray[np.float32]) -> Path:
-    np.savez(path, x=x)
-    return path
+def test_without_labels_and_reference_there_is_nothing_to_tell(edgekit: Command, models: Path, unlabelled: Path) -> None:
+    done = edgekit("evaluate", models / "exact.onnx", "--data", unlabelled)
+    assert_error(done, 2, "nothing to tell of", "no labels", "--reference")
+
+
+def test_two_models_of_one_name_are_told_apart(tiny_artifact: Path, tiny_file: Path) -> None:
+    with contextlib.ExitStack() as held:
+        source = subjects.made_from(artifact.load(tiny_artifact))
+        held.callback(source.session.close)
+        other = dataclasses.replace(source, identity="trained longer")
+        made = Lineup()
+        names = [made.add(one, None).subject.name for one in (source, other)]
+    assert names[0] == f"{tiny_file}:build"
+    assert names[1].startswith(f"{names[0]} (")
+
+
+def test_a_model_that_is_a_reference_too_runs_once(tiny_artifact: Path, tiny_file: Path) -> None:
+    with contextlib.ExitStack() as held:
+        made = line_up([str(tiny_artifact), str(tiny_artifact / "model.onnx"), str(tiny_artifact)], None, held)
+    assert [lane.subject.name for lane in made.lanes] == [
+        f"{tiny_file}:build",
+        str(tiny_artifact),
+        str(tiny_artifact / "model.onnx"),
+    ]
+    assert [lane.reference for lane in made.lanes] == [None, made.lanes[0], made.lanes[0]]
 
 
 def test_what_does_not_classify_is_an_error(edgekit: Command, tmp_path: Path, labelled: Path) -> None:

@@ -103,7 +103,4 @@ def test_shifts_are_the_confusions_that_changed_most() -> None:
     theirs = np.array([0] * 8 + [1] * 2 + [1] * 9 + [-1])
     ours = np.array([0] * 5 + [1] * 5 + [1] * 9 + [0])
     found = summary.shifts(labels, ours, theirs, ("cat", "dog"))
-    assert [(one.label, one.predicted, one.reference, one.subject) for one in found] == [
-        ("cat", "dog", 2, 5),
-        ("dog", "cat", 0, 1),
-    ]
+    assert [(one.label, one.predicted, one.reference, one.subject) for one in found] == [("cat", "dog", 2, 5)]
