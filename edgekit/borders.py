@@ -121,7 +121,7 @@ def names(result: object, taken: Tensors) -> tuple[str, ...]:
 
 
 def _name(path: tuple[object, ...], *, alone: bool) -> str:
-    keys = [re.sub(r"\W", "_", _key_of(entry)) for entry in path]
+    keys = [re.sub(r"\W", "_", _key_of(entry), flags=re.ASCII) for entry in path]  # Core ML keeps no other
     if alone and all(key.isdigit() for key in keys):
         return "output"
     joined = "_".join(keys)

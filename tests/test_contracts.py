@@ -13,6 +13,7 @@ from edgekit import claims, data_files, devices, models, passes, profiles, recip
 from edgekit.models import Variant
 from edgekit.profiles import RuntimeProfile
 from edgekit.profiling import energy
+from edgekit.quantize import schemes
 from edgekit.runtimes import Session
 
 _PACKAGE = Path(edgekit.__file__).parent
@@ -63,6 +64,23 @@ def test_a_pass_file_exports_apply(name: str) -> None:
 def test_the_default_order_names_exact_passes_each_once() -> None:
     assert len(set(passes.ORDER)) == len(passes.ORDER)
     assert not [name for name in passes.ORDER if getattr(passes.find(name), "APPROXIMATE", False)]
+
+
+@pytest.mark.parametrize("file", _files("quantize/schemes"))
+def test_a_scheme_file_assigns_or_plans_and_says_what_it_needs(file: str) -> None:
+    module = importlib.import_module(f"edgekit.quantize.schemes.{file}")
+    name = file.replace("_", "-")
+    assert module.__doc__.startswith(name), "a scheme says what it stores and computes"
+    assert isinstance(module.CALIBRATED, bool)
+    if hasattr(module, "plan"):
+        assert _parameters(module.plan) == ["request"]
+    else:
+        assert _parameters(module.assign) == ["site", "support", "argument"]
+        assert module.assign.__annotations__["return"] == "Assignment"
+    numbers: tuple[int, ...] = getattr(module, "ARGUMENTS", ())
+    for given in [f"{name}-{number}" for number in numbers] or [name]:
+        assert schemes.find(given)[0] is module
+    assert (f"{name}-N" if numbers else name) in schemes.names()
 
 
 @pytest.mark.parametrize("name", _files("targets"))

@@ -45,9 +45,10 @@ def _captured(module: nn.Module | None = None, *shape: int) -> Program:
         (lambda x: {"logits": x + 1, "mask": x > 0}, ("logits", "mask")),
         (lambda x: Pair(x + 1, x + 2), ("features", "logits")),
         (lambda x: {"stages": [x + 1, x + 2]}, ("stages_0", "stages_1")),
+        (lambda x: {"größe": x + 1, "grüße": x + 2, "a-b": x + 3}, ("gr__e", "output_gr__e", "a_b")),
         (lambda x: (x, x), ("output_0", "output_1")),
     ],
-    ids=["tensor", "tuple", "dictionary", "named tuple", "nested", "the input twice"],
+    ids=["tensor", "tuple", "dictionary", "named tuple", "nested", "no identifiers", "the input twice"],
 )
 def test_outputs_are_named_by_their_place(make: object, names: tuple[str, ...]) -> None:
     forward = _captured(Returns(make)).functions["forward"]

@@ -46,9 +46,9 @@ class Calibration:
 
 
 def read(settings: Quantize, model: LoadedModel) -> Calibration:
-    """Up to `settings.samples` samples, spread evenly over its data, as the model takes them. Raises InputError for data that
-    is missing, empty, damaged, or does not fit."""
-    from edgekit import artifact, datasets
+    """Up to `settings.samples` samples, spread evenly over its data, as the model takes them: each fills its batch. Raises
+    InputError for data that is missing, empty, damaged, or does not fit."""
+    from edgekit import artifact, batch, datasets
 
     if settings.calibration is None:
         return Calibration([])
@@ -63,8 +63,9 @@ def read(settings: Quantize, model: LoadedModel) -> Calibration:
         for name, tensor in model.inputs.items()
     ]
     samples = [datasets.inputs_of(data[place], borders) for place in data.spread(settings.samples)]
-    found = [{name: torch.from_numpy(array) for name, array in sample.items()} for sample in samples]
-    return Calibration(found, settings.calibration.name)
+    tensors = [{name: torch.from_numpy(sample[name]) for name in model.inputs} for sample in samples]
+    size = len(next(iter(model.inputs.values())))
+    return Calibration([batch.of_size(sample, size) for sample in tensors], settings.calibration.name)
 
 
 def given(samples: Iterable[Mapping[str, Tensor]], example: Tensors, count: int) -> Calibration:
@@ -77,10 +78,10 @@ def given(samples: Iterable[Mapping[str, Tensor]], example: Tensors, count: int)
                     f"calibration sample {index} has no {name!r}",
                     next_step=f"give each sample's inputs by name: {', '.join(example)}",
                 )
-            if sample[name].shape != like.shape or sample[name].dtype != like.dtype:
+            if _described(sample[name]) != _described(like):
                 raise InputError(
                     f"calibration sample {index} does not fit the model",
-                    cause=f"{name!r} is {sample[name].dtype} {list(sample[name].shape)}, not {like.dtype} {list(like.shape)}",
+                    cause=f"{name!r} is {_described(sample[name])}, not {_described(like)}",
                     next_step="give samples as the model's forward takes them",
                 )
             if not bool(sample[name].isfinite().all()):
@@ -96,3 +97,7 @@ def given(samples: Iterable[Mapping[str, Tensor]], example: Tensors, count: int)
             next_step="give at least one; 50 to 200 of the kind the model will see are usual",
         )
     return Calibration(found, "given")
+
+
+def _described(given: object) -> str:
+    return f"{given.dtype} {list(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"

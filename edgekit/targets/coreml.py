@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +25,13 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     """Write `model.mlpackage`. Whatever it computes in, its inputs and outputs are float32, or int32 for whole numbers and
     truth values, and of rank 1 at least: what Core ML passes between an app and a model.
 
-    Raises ConversionError, naming the operator and its line, for tensors of more axes than Core ML takes.
+    Raises ConversionError for names that Core ML does not keep, and, naming the operator and its line, for tensors of more axes
+    than it takes.
     """
     import coremltools
 
     forward = program.functions["forward"]
+    _check_names([*forward.example_inputs, *forward.output_names])
     exported, inputs = converted(program)
     outputs = [node.meta["val"] for node in exported.graph.output_node().args[0]]
     compute = coremltools.precision.FLOAT16 if program.precision == "fp16" else coremltools.precision.FLOAT32
@@ -64,6 +68,17 @@ def converted(program: Program) -> tuple[ExportedProgram, list[torch.Tensor]]:
     """The graph that coremltools reads, after whose nodes it names most operations, and example inputs for it."""
     exported, inputs = _with_borders(program.export(), list(program.functions["forward"].example_inputs.values()))
     return exported.run_decompositions({}), inputs
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """coremltools writes other names into the package, which nobody would find their tensors by."""
+    for name in names:
+        if not re.fullmatch(r"[a-zA-Z_]\w*", name, re.ASCII):
+            raise ConversionError(
+                f"Core ML takes no input or output named {name!r}",
+                cause="its names are ASCII letters, digits and underscores, no digit first",
+                next_step="rename that argument of forward, or that output, in the model",
+            )
 
 
 def _too_many_axes(program: Program, profile: RuntimeProfile, error: ValueError) -> ConversionError:

@@ -97,6 +97,18 @@ def test_what_stays_above_five_axes_is_named_with_its_line(tmp_path: Path) -> No
     assert error.exit_code == 1
 
 
+class Size(nn.Module):
+    def forward(self, größe: Tensor) -> Tensor:
+        return größe * 2
+
+
+def test_a_name_that_core_ml_does_not_keep_is_refused(tmp_path: Path) -> None:
+    program = capture(Size(), {"größe": torch.randn(1, 4)})
+    with pytest.raises(ConversionError, match="no input or output named 'größe'") as raised:
+        coreml.lower(program, PROFILE, tmp_path)
+    assert raised.value.next_step == "rename that argument of forward, or that output, in the model"
+
+
 def test_a_pass_left_out_is_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(ConversionError) as raised:
         operations(Blocks(), (2, 192), tmp_path, order=())
