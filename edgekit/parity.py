@@ -70,7 +70,7 @@ def prove(
     recipe: Recipe,
     approximated: Function | None = None,
     *,
-    stored: Function | None = None,
+    stored: Stored | None = None,
     samples: Sequence[Tensors] = (),
 ) -> ParityRecord:
     """Run the artifact in `worker` on the reference inputs and compare with the eager `module`, in fp32; its conversion,
@@ -80,7 +80,8 @@ def prove(
     this machine is recorded as null, with the reason.
     """
     reference = model_file.parent / artifact.REFERENCE
-    reference_inputs.write(module, forward, reference, approximated, stored=stored, samples=samples)
+    held = stored or Stored()
+    reference_inputs.write(module, forward, reference, approximated, stored=held.exact, rounded=held.rounded, samples=samples)
     try:
         stage = f"running the {recipe.target} artifact"
         runs: Runs = worker.call("edgekit.parity:runs_of", model_file, *forward.border(), reference, stage=stage)
@@ -106,6 +107,16 @@ def of_outputs(loaded: Artifact, runtime: str, outputs: list[Outputs]) -> Parity
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The rewritten graph with what an artifact of fewer bits holds; nothing of one that holds the graph's own weights."""
+
+    exact: Function | None = None
+    """With its weights, and activations within the ranges of its integers."""
+    rounded: Function | None = None
+    """With activations rounded to those integers too; None where it rounds none."""
+
+
+@dataclass(frozen=True)
 class Runs:
     """What an artifact gives for the reference inputs."""
 
@@ -114,7 +125,8 @@ class Runs:
 
     outputs: list[Outputs]
     in_fp32: list[Outputs] | None
-    """With every float tensor computed in fp32; None where nothing does that for this kind of artifact."""
+    """With every float tensor in fp32 and no activation rounded; None where nothing computes such an artifact in that way,
+    and where it is computed so in any case."""
 
     stand_in: list[Outputs] | None = None
     """What stands in for the runtime elsewhere gives; None where nothing does, and where it ran itself."""
@@ -123,7 +135,8 @@ class Runs:
 def runs_of(model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reference: Path) -> Runs:
     """Run the model file on the reference inputs, as its runtime computes and in fp32."""
     runtime = runtimes.find(model_file.suffix)
-    given, _ = reference_inputs.read(reference)
+    arrays = reference_inputs.arrays_of(reference)
+    given = arrays["inputs"]
 
     def opened_by(function: str) -> list[Outputs] | None:
         if not hasattr(runtime, function):
@@ -134,38 +147,55 @@ def runs_of(model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Te
     with runtime.open(model_file, inputs, outputs) as session:
         name, found = session.runtime, [session.run(values) for values in given]
     stand_in = None if runtimes.REFERENCE in name else opened_by("open_stand_in")
-    return Runs(name, found, opened_by("open_in_fp32"), stand_in)
+    return Runs(name, found, opened_by("open_in_fp32") if arrays["as_stored"] else None, stand_in)
 
 
 def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = "") -> ParityRecord:
-    """Both questions. The conversion is judged on what was computed in fp32, against what the weights that the artifact
-    stores and the approximations it was asked for leave of the eager model; the precision on what the runtime computed,
-    against the eager model as it is."""
+    """Both questions. The conversion is judged on what was computed in fp32 without rounding activations, against what the
+    weights that the artifact stores and the approximations it was asked for leave of the eager model; the precision on what
+    the runtime computed, against the eager model as it is."""
     arrays, fp16 = reference_inputs.arrays_of(reference), recipe.precision == "fp16"
-    stored = fp16 or recipe.quantize is not None
     allowed = [f"{', '.join(recipe.approximations)} approximated"] if arrays["approximated"] else []
     allowed += [f"quantized to {recipe.quantize.scheme}"] if recipe.quantize else []
     allowed += ["weights rounded to fp16, as they are stored"] if fp16 else []
     beside = f"; the conversion, the same with {' and '.join(allowed)}" if allowed else ""
-
-    def answer(found: list[Outputs] | None, expected: list[Outputs], bound_sqnr_db: float) -> Parity:
-        if found is None:
-            return not_run(bound_sqnr_db, reason or "the runtime computes in fp16 only")
-        if not expected:
-            return not_run(bound_sqnr_db, "its reference is an older edgekit's, without rounded weights: export it again")
-        return compare(expected, found, bound_sqnr_db)
-
-    in_fp32 = None if runs is None else runs.in_fp32 if runs.in_fp32 is not None or fp16 else runs.outputs
-    expected = arrays["as_stored"] if stored else arrays["approximated"] or arrays["outputs"]
+    unknown = not_run(recipe.precision_sqnr_db, reason)
     return ParityRecord(
         reference=f"PyTorch eager in fp32 on {reference_inputs.COUNT} inputs{beside}",
         runtime=None if runs is None else runs.runtime,
-        conversion=answer(in_fp32, expected, recipe.conversion_sqnr_db),
-        precision=answer(None if runs is None else runs.outputs, arrays["outputs"], recipe.precision_sqnr_db),
+        conversion=_conversion(runs, arrays, recipe, reason),
+        precision=compare(arrays["outputs"], runs.outputs, recipe.precision_sqnr_db) if runs else unknown,
         stand_in_sqnr_db=compare(runs.outputs, runs.stand_in, recipe.precision_sqnr_db).sqnr_db
         if runs is not None and runs.stand_in is not None
         else None,
     )
+
+
+ROUNDINGS_APART_DB = 6.0
+"""How much further an artifact that rounds activations may be from the graph that rounds them too, than that graph is from
+eager: of two roundings of one model that have nothing in common, the difference has twice the power of either, 3 dB more; and
+as much for so few outputs."""
+
+
+def _conversion(runs: Runs | None, arrays: dict[str, list[Outputs]], recipe: Recipe, reason: str) -> Parity:
+    """Whether the artifact computes the graph it was made from. Where its runtime cannot leave the rounding of activations out,
+    it may round a value that lies between two integers another way, and is then compared with the graph that rounds."""
+    bound = recipe.conversion_sqnr_db
+    if runs is None:
+        return not_run(bound, reason)
+    if recipe.precision != "fp16" and recipe.quantize is None:
+        return compare(arrays["approximated"] or arrays["outputs"], runs.outputs, bound)
+    if not arrays["as_stored"]:
+        return not_run(bound, "its reference is an older edgekit's, without rounded weights: export it again")
+    if runs.in_fp32 is not None:
+        return compare(arrays["as_stored"], runs.in_fp32, bound)
+    if recipe.precision == "fp16":
+        return not_run(bound, "the runtime computes in fp16 only")
+    if not arrays["rounded"]:
+        return compare(arrays["as_stored"], runs.outputs, bound)
+    noise_db = compare(arrays["outputs"], arrays["rounded"], bound).sqnr_db
+    assert noise_db is not None
+    return compare(arrays["rounded"], runs.outputs, min(bound, noise_db - ROUNDINGS_APART_DB))
 
 
 def require(

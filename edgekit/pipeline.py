@@ -117,7 +117,7 @@ def export(
                 folded.functions["forward"],
                 recipe,
                 approximated,
-                stored=_as_stored(program, folded),
+                stored=_as_stored(program),
                 samples=calibration.samples,
             )
             proof = parity.require(
@@ -192,14 +192,20 @@ def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str
     return copied.functions["forward"]
 
 
-def _as_stored(program: Program, folded: Program) -> Function | None:
-    """The graph with the weights and integers that the artifact has; None where they are those of the folded one."""
+def _as_stored(program: Program) -> parity.Stored:
+    """The graph with the weights and integers that the artifact has."""
     from edgekit import stored_weights
+    from edgekit.quantize.unrounded import rounds, unrounded
 
     forward = program.functions["forward"]
+    if not program.is_reduced:
+        return parity.Stored()
+    graph_module = forward.graph_module
     if program.precision == "fp16":
-        return replace(forward, graph_module=stored_weights.rounded(forward.graph_module))
-    return None if program is folded else forward
+        graph_module = stored_weights.rounded(graph_module)
+    if not rounds(graph_module):
+        return parity.Stored(replace(forward, graph_module=graph_module))
+    return parity.Stored(replace(forward, graph_module=unrounded(graph_module)), replace(forward, graph_module=graph_module))
 
 
 def _speed(recipe: Recipe, device: DeviceProfile, model: LoadedModel | None, quantized: Path, work: Path) -> artifact.Speed:

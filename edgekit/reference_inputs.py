@@ -36,12 +36,14 @@ def write(
     approximated: Function | None = None,
     *,
     stored: Function | None = None,
+    rounded: Function | None = None,
     samples: Sequence[Tensors] = (),
 ) -> None:
     """Write `reference.npz`: sample inputs and the eager module's outputs, as `inputs/I/NAME` and `outputs/I/NAME`; those
-    of the `approximated` graph, as `approximated/I/NAME`; and either with weights and activations as the artifact has them, as
+    of the `approximated` graph, as `approximated/I/NAME`; and either with the weights that the artifact has, as
     `as_stored/I/NAME`: plus what `stored`, the graph with those, changes in `forward`, so that a pass that is not exact still
-    shows. The inputs are drawn, or are some of the `samples` where there are any.
+    shows. Those of `rounded`, the graph that rounds activations too, are `rounded/I/NAME`. The inputs are drawn, or are some of
+    the `samples` where there are any.
 
     Raises ModelError when the eager outputs are not finite: nothing can be proved against NaN.
     """
@@ -62,11 +64,13 @@ def write(
             arrays |= {f"inputs/{index}/{name}": tensor.numpy() for name, tensor in inputs.items()}
             if approximated is not None:
                 arrays |= {f"approximated/{index}/{name}": t.numpy() for name, t in approximated.run(dict(inputs)).items()}
+            if rounded is not None:
+                arrays |= {f"rounded/{index}/{name}": tensor.numpy() for name, tensor in rounded.run(dict(inputs)).items()}
             if stored is not None:
                 base = "outputs" if approximated is None else "approximated"
-                rounded = stored.run(dict(inputs))
+                held = stored.run(dict(inputs))
                 for name, full in forward.run(dict(inputs)).items():
-                    change = (rounded[name] - full).numpy() if full.is_floating_point() else 0
+                    change = (held[name] - full).numpy() if full.is_floating_point() else 0
                     arrays[f"as_stored/{index}/{name}"] = arrays[f"{base}/{index}/{name}"] + change
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
 
@@ -90,7 +94,7 @@ def read(path: Path) -> tuple[list[Outputs], list[Outputs]]:
 
 def arrays_of(path: Path) -> dict[str, list[Outputs]]:
     """Every kind of array there, input by input; none of a kind that was not written."""
-    found: dict[str, list[Outputs]] = {"inputs": [], "outputs": [], "approximated": [], "as_stored": []}
+    found: dict[str, list[Outputs]] = {kind: [] for kind in ("inputs", "outputs", "approximated", "as_stored", "rounded")}
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             kind, index, name = key.split("/", 2)

@@ -7,7 +7,8 @@ A runtime file is found by its name and exports
 - `open(model_file, inputs, outputs) -> Session`, where `inputs` and `outputs` name the tensors for formats that do not
   keep the names themselves (`None` when there is no manifest);
 - where another runtime executes these files on systems that lack this one, `open_stand_in`, likewise;
-- where artifacts may compute below fp32, `open_in_fp32`, likewise: the same program with every float tensor in fp32.
+- where artifacts may compute below fp32, `open_in_fp32`, likewise: the same program with every float tensor in fp32, and
+  activations that it rounds to integers kept within their range alone.
 """
 
 from __future__ import annotations

@@ -128,5 +128,5 @@ def open_stand_in(
 def open_in_fp32(
     model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
 ) -> Session:
-    """The same program with every float tensor computed in fp32."""
-    return coreml_reference.open(model_file, inputs, outputs, mode="fp32")
+    """The same program with every float tensor computed in fp32, and none rounded to integers."""
+    return coreml_reference.open(model_file, inputs, outputs, mode="unrounded")

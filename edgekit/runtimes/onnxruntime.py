@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from edgekit import scratch
 from edgekit.errors import ArtifactError, Unsupported
 from edgekit.runtimes import Array, Session, TensorSpec
 
@@ -133,6 +136,51 @@ class OnnxRuntimeSession(Session):
     def _rebuild(self, threads: int | None, spinning: bool, gpu: int | None = None) -> None:
         del self._session  # first, or memory would hold the model twice
         self.__init__(self.model_file, self.inputs, self.outputs, threads, spinning, gpu)  # type: ignore[misc]  # see the class docstring
+
+
+def open_in_fp32(
+    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
+) -> Session:
+    """The same model with activations kept within the ranges of their integers, and not rounded to them."""
+    import onnx
+
+    model = onnx.load(model_file)
+    _leave_unrounded(model.graph)
+    with scratch.folder() as folder:
+        edited = folder / model_file.name
+        onnx.save(model, str(edited))
+        return OnnxRuntimeSession(edited, inputs, outputs)
+
+
+def _leave_unrounded(graph: Any) -> None:
+    """Write a Clip for each pair around an activation; a pair whose range is each run's own goes. One whose halves differ
+    stays: it does more than rounding."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantizing = {node.output[0]: node for node in graph.node if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")}
+    for place, node in enumerate(graph.node):
+        pair = quantizing.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if pair is None or not _same_grid(pair, node, constants):
+            continue
+        if pair.op_type == "DynamicQuantizeLinear":
+            graph.node[place].CopyFrom(helper.make_node("Identity", [pair.input[0]], node.output))
+            continue
+        scale, zero = (constants[name] for name in pair.input[1:3])
+        ends = np.array([np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max], np.float32)
+        names = [f"{node.output[0]}_low", f"{node.output[0]}_high"]
+        values = (scale * (ends - zero.astype(np.float32))).astype(np.float32)
+        graph.initializer.extend(numpy_helper.from_array(value, name) for value, name in zip(values, names, strict=True))
+        graph.node[place].CopyFrom(helper.make_node("Clip", [pair.input[0], *names], node.output))
+
+
+def _same_grid(pair: Any, node: Any, constants: Mapping[str, Array]) -> bool:
+    """Whether the halves of a pair have one scale and one zero point."""
+    if pair.op_type == "DynamicQuantizeLinear":
+        return list(node.input) == list(pair.output)
+    return all(
+        np.array_equal(constants[one], constants[other]) for one, other in zip(pair.input[1:], node.input[1:], strict=True)
+    )
 
 
 def size_in_batch_of_one(size: int | str) -> int | str:

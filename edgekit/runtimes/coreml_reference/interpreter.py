@@ -2,6 +2,7 @@
 
 Floats are computed in float32 whatever they are declared to be. In mode `fp32` they stay so; in mode `declared` each result
 is rounded to its declared type, as a device that accumulates in float32 would leave it. Integers are as declared in both.
+In mode `unrounded` floats stay too, and those that are quantized are kept within the range of their integers, not rounded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgekit.runtimes.coreml_reference.binding import Argument, Fixed
 from edgekit.runtimes.coreml_reference.ops import FLOATS, WHOLE, State
 from edgekit.runtimes.coreml_reference.package import Block, Function, Operation, Reference, Type
 
-Mode = Literal["fp32", "declared"]
+Mode = Literal["fp32", "declared", "unrounded"]
 
 Observer = Callable[[Operation, str, Tensor], Tensor]
 """Called with an operation, the name of one of its results, and that result; gives what later operations are to see as it."""
@@ -82,6 +83,8 @@ def settled(value: Any, declared: Type, mode: Mode) -> Any:
     if declared.dtype in FLOATS:
         value = value.float()
         return value.half().float() if mode == "declared" and declared.dtype == "fp16" else value
+    if mode == "unrounded" and value.is_floating_point() and declared.dtype in ("int8", "uint8"):
+        return value  # as `quantize` left it
     return value.to(WHOLE.get(declared.dtype, value.dtype))
 
 
@@ -153,6 +156,8 @@ class _Step:
                 self._fixed[parameter] = argument.value({})
         if "opset" in kinds:
             self._fixed["opset"] = program.function.opset
+        if "rounded" in kinds:
+            self._fixed["rounded"] = program.mode != "unrounded"
         bodies = [_Body(program, block) for block in operation.blocks]
         regions = [parameter for parameter, kind in kinds.items() if kind == ops.Region]
         self._bodies = dict(zip(regions, bodies, strict=True))

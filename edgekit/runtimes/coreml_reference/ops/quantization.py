@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 _RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 def quantize(
-    input: Tensor, scale: Tensor, output_dtype: str, zero_point: Tensor | None = None, axis: int | None = None
+    input: Tensor,
+    scale: Tensor,
+    output_dtype: str,
+    zero_point: Tensor | None = None,
+    axis: int | None = None,
+    *,
+    rounded: bool = True,
 ) -> Tensor:
-    """clip(round(input / scale) + zero point), halves to the even neighbour."""
-    levels = torch.round(input / _along(scale, input, axis))
+    """clip(round(input / scale) + zero point), halves to the even neighbour; the same without round, where it is to tell how
+    right all else is."""
+    levels = input / _along(scale, input, axis)
+    if rounded:
+        levels = levels.round()
     if zero_point is not None:
         levels = levels + _along(zero_point, input, axis).float()
     return levels.clamp(*_RANGES[output_dtype])
