@@ -17,6 +17,7 @@ from torch import nn
 
 from edgekit.quiet import quiet
 from edgekit.runtimes import coreml_reference
+from edgekit.runtimes.coreml_reference.ops import quantization
 
 pytestmark = pytest.mark.slow
 
@@ -176,3 +177,12 @@ def test_activations_are_quantized_and_back() -> None:
     back = compute("dequantize", input=levels.astype(np.uint8), **given)
     np.testing.assert_allclose(back, [[0.1, -0.2], [24.5, 0]], atol=1e-6)
     np.testing.assert_allclose(compute("dequantize", input=np.int8([-3]), scale=np.float32(0.5)), [-1.5])
+
+
+def test_what_is_quantized_is_kept_within_its_range_where_rounding_is_left_out() -> None:
+    x = torch.tensor([-400.0, -1.3, 0.26, 2.5, 400.0])
+    grid = {"scale": torch.tensor(0.5), "zero_point": torch.tensor(3)}
+    kept = quantization.quantize(x, output_dtype="int8", rounded=False, **grid)
+    torch.testing.assert_close(kept, torch.tensor([-128.0, 0.4, 3.52, 8.0, 127.0]))
+    back = quantization.dequantize(kept, **grid)
+    torch.testing.assert_close(back, torch.tensor([-65.5, -1.3, 0.26, 2.5, 62.0]))
