@@ -45,15 +45,6 @@ class SshDevice(WorkerDevice):
         self.shell = TapedShell(ssh, tape)
         self._parities: dict[str, DeviceParity | None] = {}
 
-    def check(self, settings: Settings) -> None:
-        if settings.operators:
-            raise Unsupported(
-                f"operators cannot be timed on {self.name}",
-                cause="telling them apart takes onnx and edgekit there, which a board need not have",
-                next_step="leave --operators out; on host it tells their shares and what each has to do",
-            )
-        super().check(settings)
-
     def start(self, subject: Subject, settings: Settings, *, cold: bool) -> WorkerTrial:
         parity = self._parity(subject)
         trial = super().start(subject, settings, cold=cold)

@@ -18,6 +18,7 @@ _WINDOW_S = 0.1
 _WINDOW_RUNS = 3
 _WINDOWS = 3
 _RECOVERY_S = 0.02
+_WITHIN_WARM_UP_S = 0.3
 _BLOCK_RUNS = 250
 """Enough of a very fast model: more would swell the record and tell nothing."""
 
@@ -80,6 +81,13 @@ def block(run: Run, *, clock: Clock, duration_s: float, waited: Clock | None = N
     if rested:
         _timed_runs(run, clock, None, at_least_s=_RECOVERY_S, at_least=1)
     return _timed_runs(run, clock, waited, at_least_s=duration_s, at_least=1, at_most=_BLOCK_RUNS)
+
+
+def repeated(run: Run, *, clock: Clock, duration_s: float = 1.0) -> int:
+    """Run to warm up, then for about `duration_s`; how many runs the latter were (the last ones). For runs that are timed from
+    within."""
+    block(run, clock=clock, duration_s=_WITHIN_WARM_UP_S)
+    return len(block(run, clock=clock, duration_s=duration_s).latency_s)
 
 
 def _timed_runs(

@@ -26,8 +26,9 @@ import numpy as np
 
 from edgekit import runtimes
 from edgekit.errors import EdgekitError, InputError
-from edgekit.profiling import machine, peak, timing
+from edgekit.profiling import machine, peak, timing, traces
 from edgekit.runtimes import Array, Session, TensorSpec
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 
 _INPUTS = "standard normal, seed 0 (integers: 0 or 1)"
 _REST_S = 0.01
@@ -135,6 +136,11 @@ class _Host:
         from edgekit.profiling import operators
 
         return asdict(operators.of_session(self._session, self._arrays) if self._gpu is None else operators.ON_A_GPU)
+
+    def trace(self, subject: str) -> dict[str, Any]:
+        """What ONNX Runtime traces of the open model, whose nodes have names in the file `subject`."""
+        assert isinstance(self._session, OnnxRuntimeSession)
+        return traces.of_nodes(self._session, Path(subject), self._arrays)
 
     def finish(self) -> dict[str, int | None]:
         """The memory it took."""

@@ -60,8 +60,9 @@ class OnnxRuntimeSession(Session):
         self.outputs = tuple(outputs or (_spec(tensor, model_file) for tensor in session.get_outputs()))
         self._output_names = [spec.name for spec in self.outputs]
 
-    def fresh(self, model_file: Path, **changes: object) -> Any:
-        """An `InferenceSession` of a file, with this session's options but for `changes` by name. Raises ArtifactError for a
+    def fresh(self, model_file: Path, entries: Mapping[str, str] | None = None, **changes: object) -> Any:
+        """An `InferenceSession` of a file, with this session's options but for `changes` by name, and configuration `entries`
+        of its own. Raises ArtifactError for a
         file that ONNX Runtime does not load."""
         import onnxruntime
 
@@ -72,6 +73,8 @@ class OnnxRuntimeSession(Session):
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(bool(self.spinning))))
+        for key, entry in (entries or {}).items():
+            options.add_session_config_entry(key, entry)
         options.log_severity_level = 3
         providers: list[Any] = ["CPUExecutionProvider"]
         if self._gpu is not None:

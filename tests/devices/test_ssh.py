@@ -23,6 +23,7 @@ from edgekit.devices.link.openssh import SshShell
 from edgekit.devices.link.tape import Live
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, Interrupted, Unsupported, UsageError
 from edgekit.profiling import Settings, process, profile
+from edgekit.profiling.measurement import OperatorProfile
 from edgekit.profiling.subject import describe
 
 _QUICK = Settings(duration_s=0.1)
@@ -123,11 +124,40 @@ def test_more_threads_than_the_board_has_are_refused(board: sshd.Server, bare: P
     assert caught.value.cause.startswith(f"{device.name} lets edgekit use ")
 
 
-def test_operators_are_refused_before_anything_is_sent(board: sshd.Server) -> None:
-    with _device(board.device) as device, pytest.raises(Unsupported, match="operators cannot be timed on ssh:") as caught:
-        device.check(Settings(operators=True))
-    assert "--operators" in caught.value.next_step
-    assert not board.sessions()
+@pytest.mark.parametrize("names", [True, False], ids=["named", "nameless"])
+def test_operators_of_an_onnx_model_are_those_of_the_host(
+    board: sshd.Server, bare: Path, tiny_artifact: Path, tmp_path: Path, names: bool
+) -> None:
+    model = onnx.load(tiny_artifact / "model.onnx")
+    for node in model.graph.node:
+        node.name = node.name if names else ""
+    onnx.save(model, tmp_path / "model.onnx")
+    quick = Settings(duration_s=0.1, operators=True)
+    name, recording = f"{board.device}{bare}", tmp_path / "session.jsonl"
+    [there] = profile([tmp_path / "model.onnx"], device=name, settings=quick, record=recording)
+    [here] = profile([tmp_path / "model.onnx"], settings=quick)
+    assert there.operators is not None
+    assert here.operators is not None
+    assert there.operators.runs > 1
+    assert all(operator.time_s >= 0 for operator in there.operators.operators)
+    told, expected = (
+        [dataclasses.replace(operator, time_s=0.0, floor_s=None) for operator in measured.operators.operators]
+        for measured in (there, here)
+    )
+    assert told == expected
+    [again] = profile([tmp_path / "model.onnx"], device=f"replay:{recording}", settings=quick)
+    assert again.operators == there.operators
+
+
+def test_operators_of_an_executorch_model_are_not_told(board: sshd.Server, tmp_path: Path) -> None:
+    (tmp_path / "model.pte").write_bytes(b"any")
+    opened = '{"answer": {"runtime": "executorch 1", "inputs": "", "io_bytes": 0, "input_shapes": {}}}'
+    python = _program(tmp_path, f"read line; echo '{opened}'; cat >/dev/null")
+    subject, settings = describe(tmp_path / "model.pte"), Settings(cores=(0,))
+    with _device(f"{board.device}{python}") as device, device.start(subject, settings, cold=False) as trial:
+        assert trial.operators() == OperatorProfile(
+            reason=f"of {device.name} edgekit reads ONNX Runtime's traces alone: profile the model's ONNX artifact"
+        )
 
 
 def test_outputs_of_another_model_do_not_pass(tiny_artifact: Path) -> None:

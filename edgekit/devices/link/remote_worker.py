@@ -6,14 +6,16 @@ import contextlib
 import re
 import signal
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edgekit import scratch
 from edgekit.devices.link import runner
 from edgekit.devices.link.openssh import SshShell, after_mark
 from edgekit.errors import DeviceError, EdgekitError
 from edgekit.inspection.onnx import data_files
+from edgekit.profiling.measurement import OperatorProfile
 from edgekit.profiling.process import Worker, thread_variables
 from edgekit.runtimes import onnxruntime
 
@@ -64,6 +66,10 @@ class RemoteWorker(Worker):
         return self._ssh.start(["env", *(f"{k}={v}" for k, v in variables.items()), self._python, self._runner], self._log)
 
     def ask(self, command: str, **arguments: object) -> Any:
+        if command == "operators":
+            return asdict(self._operators())
+        if command == "open":
+            self._model_file = cast(Path, arguments["subject"])
         sent = {name: self._sent(value) if isinstance(value, Path) else value for name, value in arguments.items()}
         self._names |= {str(sent[name]): str(value) for name, value in arguments.items() if isinstance(value, Path)}
         try:
@@ -72,6 +78,17 @@ class RemoteWorker(Worker):
             for there, here in self._names.items():  # the name that the user gave says more
                 error.what, error.cause = error.what.replace(there, here), error.cause.replace(there, here)
             raise
+
+    def _operators(self) -> OperatorProfile:
+        """As the worker on host tells them: it is here that a trace is read, which takes onnx."""
+        if self._model_file.suffix != onnxruntime.SUFFIX:
+            return OperatorProfile(
+                reason=f"of {self._ssh.name} edgekit reads ONNX Runtime's traces alone: profile the model's ONNX artifact"
+            )
+        from edgekit.profiling.operators import onnxruntime as nodes
+
+        with nodes.named(self._model_file) as model_file:
+            return nodes.read(model_file, self.ask("trace", subject=model_file))
 
     def _sent(self, path: Path) -> str:
         """The path there of a copy of a file, and of what it does not open without."""

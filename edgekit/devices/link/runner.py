@@ -24,6 +24,7 @@ MODULES: Final = (
     "profiling/machine",
     "profiling/peak",
     "profiling/timing",
+    "profiling/traces",
     "profiling/worker",
 )
 SUFFIXES: Final = (onnxruntime.SUFFIX, executorch.SUFFIX)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgekit import runtimes
-from edgekit.profiling import timing
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
 from edgekit.runtimes import Array, Session
 
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from edgekit.profiling.roofline import Peak
     from edgekit.profiling.settings import Settings
     from edgekit.profiling.subject import Subject
-
-_WARM_UP_S, _RUNS_S = 0.3, 1.0
 
 ON_A_GPU = OperatorProfile(
     reason="calling a GPU's operator only asks for it: NVIDIA's Nsight Systems (`nsys profile`) times its kernels, and edgekit "
@@ -69,12 +65,6 @@ def of_session(session: Session, arrays: Sequence[Array]) -> OperatorProfile:
         reason=f"{session.runtime} tells no operator's time: profile the same model's ONNX artifact, or the model itself "
         "(PyTorch eager), for theirs"
     )
-
-
-def timed_runs(run: Callable[[], object], *, duration_s: float = _RUNS_S) -> int:
-    """Warm up, then run for about `duration_s`; how many runs the latter were (the last ones)."""
-    timing.block(run, clock=time.perf_counter, duration_s=_WARM_UP_S)
-    return len(timing.block(run, clock=time.perf_counter, duration_s=duration_s).latency_s)
 
 
 @dataclass(frozen=True)

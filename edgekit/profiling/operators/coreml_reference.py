@@ -5,6 +5,7 @@ Reference timing: it says where this interpreter spends its time, nothing of Cor
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections import defaultdict
@@ -12,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.inspection import lint
+from edgekit.profiling import timing
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
-from edgekit.profiling.operators import shapes, timed_runs
+from edgekit.profiling.operators import shapes
 from edgekit.runtimes import Array
 from edgekit.runtimes.coreml_reference import binding, ops
 from edgekit.runtimes.coreml_reference.package import Operation, Reference, Type
@@ -30,7 +32,7 @@ def profile(session: CoreMLReferenceSession, arrays: Sequence[Array]) -> Operato
 
     with FlopCounterMode(display=False) as counter:
         [flops] = _observed(session, arrays, counter.get_total_flops, _once)
-    seconds = _observed(session, arrays, time.perf_counter, timed_runs)
+    seconds = _observed(session, arrays, time.perf_counter, functools.partial(timing.repeated, clock=time.perf_counter))
     operations = {operation.outputs[0][0]: operation for operation in session.function.body.operations if operation.outputs}
     types = {**session.function.inputs, **session.function.results}
     return OperatorProfile(

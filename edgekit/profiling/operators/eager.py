@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
+from edgekit.profiling import timing
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
-from edgekit.profiling.operators import shapes, timed_runs
+from edgekit.profiling.operators import shapes
 from edgekit.program import count_macs
 from edgekit.runtimes import Array
 
@@ -35,7 +36,7 @@ def profile(session: EagerSession, arrays: Sequence[Array]) -> OperatorProfile:
     """The operators that the model calls, in order."""
     described = _described(session, arrays)
     timed: list[list[tuple[OpOverload, float]]] = []
-    runs = timed_runs(lambda: timed.append(_timed(session, arrays)))
+    runs = timing.repeated(lambda: timed.append(_timed(session, arrays)), clock=time.perf_counter)
     del timed[:-runs]
     operators = [operator for operator, _ in described]
     if any([operator for operator, _ in run] != operators for run in timed):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import collections
-import json
+import contextlib
 import math
-import statistics
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from edgekit import scratch
 from edgekit.inspection.onnx import bits, walk
+from edgekit.profiling import traces
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
-from edgekit.profiling.operators import shapes, timed_runs
+from edgekit.profiling.operators import shapes
 from edgekit.profiling.operators.onnx_sources import Source, sources
 from edgekit.profiling.operators.shapes import Shape
 from edgekit.runtimes import Array
@@ -24,7 +25,6 @@ from edgekit.runtimes import Array
 if TYPE_CHECKING:
     from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 
-_SUFFIX = "_kernel_time"
 _BYTES = {"float": 4, "double": 8, "float16": 2, "bfloat16": 2, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4}
 """Of one element, by ONNX Runtime's names of types; the others have one byte."""
 
@@ -32,47 +32,42 @@ _BYTES = {"float": 4, "double": 8, "float16": 2, "bfloat16": 2, "int64": 8, "uin
 def profile(session: OnnxRuntimeSession, arrays: Sequence[Array]) -> OperatorProfile:
     """The nodes of the graph that ONNX Runtime executes; what branches and loops do is part of theirs. A copy that it put in is
     from the module whose value it copies, or that reads it."""
-    model = onnx.load(session.model_file)
-    feed = {spec.name: array for spec, array in zip(session.inputs, arrays, strict=True)}
-    with tempfile.TemporaryDirectory() as folder:
-        executed = Path(folder, "executed.onnx")
-        traced = session.fresh(
-            _with_names(model, session.model_file, Path(folder)),
-            enable_profiling=True,
-            profile_file_prefix=str(Path(folder, "trace")),
-            optimized_model_filepath=str(executed),
-        )
-        runs = timed_runs(lambda: traced.run(None, feed))
-        events = json.loads(Path(traced.end_profiling()).read_text(encoding="utf-8"))
-        graph = onnx.load(executed).graph
-    found = sources(model, graph, {name: array.shape for name, array in feed.items()})
+    with named(session.model_file) as model_file:
+        return read(model_file, traces.of_nodes(session, model_file, arrays))
+
+
+@contextlib.contextmanager
+def named(model_file: Path) -> Iterator[Path]:
+    """The file; where its nodes have no name, or not one of their own, a copy in which they do, as long as it is asked for: a
+    trace knows them by their names alone."""
+    nodes = onnx.load(model_file, load_external_data=False).graph.node
+    if len({node.name for node in nodes} - {""}) == len(nodes):
+        yield model_file
+        return
+    model = onnx.load(model_file)
+    for place, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{place}"
+    with scratch.folder() as folder:
+        onnx.save(model, folder / model_file.name)
+        yield folder / model_file.name
+
+
+def read(model_file: Path, trace: Mapping[str, Any]) -> OperatorProfile:
+    """The operators in a trace of a file (`traces.of_nodes`), made here or on another machine."""
+    model = onnx.load(model_file)
+    graph = onnx.load_model_from_string(base64.b64decode(trace["graph"])).graph
+    found = sources(model, graph, trace["shapes"])
     nodes = {node.name: node for node in graph.node}
     nested = {node.name for node in walk(graph)} - set(nodes)
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    traces: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX):
-            traces[event["name"].removesuffix(_SUFFIX)].append(event)
     return OperatorProfile(
         operators=tuple(
-            _operator(name, times[-runs:], nodes.get(name), stored, found.get(name, Source()))
-            for name, times in traces.items()
+            _operator(name, told, nodes.get(name), stored, found.get(name, Source()))
+            for name, told in trace["nodes"].items()
             if name not in nested
         ),
-        runs=runs,
+        runs=trace["runs"],
     )
-
-
-def _with_names(model: onnx.ModelProto, model_file: Path, folder: Path) -> Path:
-    """The model's file; where nodes have no name, or not one of their own, a copy in `folder` in which they do, as `model` then
-    has: the trace knows them by their names alone."""
-    nodes = model.graph.node
-    if len({node.name for node in nodes} - {""}) == len(nodes):
-        return model_file
-    for place, node in enumerate(nodes):
-        node.name = f"{node.op_type}_{place}"
-    onnx.save(model, folder / "named.onnx")
-    return folder / "named.onnx"
 
 
 @dataclass(frozen=True)
@@ -83,19 +78,18 @@ class _Tensor:
 
 def _operator(
     name: str,
-    events: Sequence[dict[str, Any]],
+    told: Mapping[str, Any],
     node: onnx.NodeProto | None,
     stored: Mapping[str, onnx.TensorProto],
     source: Source,
 ) -> OperatorTime:
-    told = events[-1]["args"]
-    given, results = _tensors(told["input_type_shape"]), _tensors(told["output_type_shape"])
+    given, results = _tensors(told["given"]), _tensors(told["gave"])
     operands = None if node is None else _operands(node, given, stored)
     moved = None if operands is None else sum(tensor.size_bytes for tensor in (*operands.values(), *results))
     return OperatorTime(
         name=name,
-        operator=told["op_name"],
-        time_s=statistics.median(event["dur"] for event in events) / 1e6,
+        operator=told["operator"],
+        time_s=told["time_s"],
         module=source.module,
         macs=source.macs,
         bytes_moved=moved,
