@@ -85,11 +85,12 @@ def _require_a_question(dataset: Dataset, lanes: Sequence[Lane]) -> None:
 
 def _doubts(lanes: Sequence[Lane], dataset: Dataset, path: Path) -> Iterator[str]:
     """What must be said of models that nobody trained, and of those that have seen the data."""
+    untrained = [lane.subject.name for lane in lanes if lane.subject.weights == SEEDED]
+    if untrained:
+        yield f"weights were initialised deterministically (no --weights), not trained: {', '.join(untrained)}"
     for lane in lanes:
         made = lane.subject.artifact
         calibration = made and made.manifest.quantization and made.manifest.quantization.calibration
-        if lane.subject.weights == SEEDED:
-            yield f"{lane.subject.name}: its weights were initialised deterministically (no --weights), not trained"
         if calibration and calibration.source == path.name and dataset.whole:
             yield f"{lane.subject.name} was calibrated on {path.name}, which has no splits: it has seen some of these samples"
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 from commands import Command, assert_error
 from evaluated_models import SAMPLES, samples
+from PIL import Image
 
 import edgekit as package
 from edgekit import artifact
@@ -298,3 +299,23 @@ def test_what_does_not_classify_is_an_error(edgekit: Command, tmp_path: Path, la
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "relu.onnx")
     done = edgekit("evaluate", tmp_path / "relu.onnx", "--data", labelled)
     assert_error(done, 2, "relu.onnx does not classify", "y [1, 3, 4, 4]")
+
+
+@pytest.mark.slow
+def test_photographs_in_folders_of_imagenet_s_classes(edgekit: Command, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("n01440764/a", "n01440764/b", "n02099712/a"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (80, 64, 3), np.uint8)).save(path)
+    done = edgekit("evaluate", "lsnet_t", "--data", tmp_path)
+    assert done.code == 0, done
+    assert "3 of 3 samples" in done.out
+    assert "weights were initialised deterministically (no --weights), not trained: lsnet_t" in done.out
+    damaged = tmp_path / "n01440764" / "b.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    output = tmp_path / "results.json"
+    done = edgekit("evaluate", "lsnet_t", "--data", tmp_path, "--output", output, "--json")
+    assert done.code == 2
+    assert str(damaged) in done.json["what"]
+    assert not output.exists()

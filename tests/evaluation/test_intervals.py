@@ -74,6 +74,7 @@ def test_quantities_are_resampled_together() -> None:
     assert (ratio.low, ratio.high) == (pytest.approx(2), pytest.approx(2))
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_drop_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference is right and the subject wrong in 3 % of all images, the other way round in 1 %: 2 points are lost."""
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 300)
