@@ -51,6 +51,10 @@ class IntegerSupport(typed_yaml.Frozen):
     weights: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """By weight format (int8, int4, uint4, palette, float16): the operators whose weights it takes so, computing in floating
     point."""
+    palette_bits: tuple[int, ...] = ()
+    """Of an index into a palette."""
+    scale_dtype: Literal["float32", "float16"] = "float32"
+    """What it keeps scales and tables in: they are rounded to it before integers are computed with them."""
     source: str
 
 

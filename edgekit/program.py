@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import importlib
 import io
 import re
 import traceback
@@ -243,9 +244,10 @@ def count_macs(run: Callable[[], object]) -> int:
 
 def load(directory: Path) -> Program:
     """The program that `Program.save` wrote, ready to lower. Raises ConversionError for an operator that is not PyTorch's."""
-    from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators of quantized graphs
-
-    foreign = [operator for operator in (directory / "operators").read_text().split() if not _is_known(operator)]
+    operators = (directory / "operators").read_text().split()
+    for library in {operator.partition(".")[0] for operator in operators} & set(_REGISTERED_BY):
+        importlib.import_module(_REGISTERED_BY[library])
+    foreign = [operator for operator in operators if not _is_known(operator)]
     if foreign:
         raise ConversionError(
             f"no converter takes the operator {', '.join(foreign)}",
@@ -260,6 +262,14 @@ def load(directory: Path) -> Program:
         assert isinstance(graph_module, GraphModule)
         functions[path.stem] = Function(graph_module, inputs, output_names, exported)
     return Program(functions, (directory / "precision").read_text())
+
+
+_REGISTERED_BY = {
+    "edgekit": "edgekit.ops.palette",
+    "quantized_decomposed": "torch.ao.quantization.fx._decomposed",
+    "torchao": "torchao.quantization.quant_primitives",
+}
+"""Libraries of the operators in quantized graphs, by the module that registers them."""
 
 
 def _is_known(operator: str) -> bool:

@@ -203,7 +203,7 @@ def apply(asked: Request, plan: Plan) -> Program:
         raise ConversionError(
             f"{plan.scheme} changes nothing in {asked.model}",
             cause="; ".join(reasons[:_SHOWN]) or "it has no operator to quantize",
-            next_step="choose another scheme, target or device (see docs/quantization.md)",
+            next_step=_elsewhere(asked, plan.scheme) or "choose another scheme",
         )
     by_name = {assignment.node: assignment for assignment in plan.sites}
     found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
@@ -216,6 +216,23 @@ def apply(asked: Request, plan: Plan) -> Program:
     insert.write(forward.graph_module, by_name, asked.support, covered, histograms)
     quantized.is_quantized = True
     return quantized
+
+
+def _elsewhere(asked: Request, name: str) -> str:
+    """Which shipped devices would change something by that scheme, in words; empty where none would."""
+    from edgekit import profiles
+
+    scheme, argument = (None, None) if asked.settings.is_plan else schemes.find(name)
+    if scheme is None or hasattr(scheme, "plan"):
+        return ""
+    able: dict[str, list[str]] = {}
+    for device in profiles.names():
+        for target, runtime in profiles.load(device).runtimes.items():
+            support = runtime.integers
+            if support is not None and any(scheme.assign(site, support, argument).changes for site in asked.sites):
+                able.setdefault(target, []).append(device)
+    found = [f"--target {target} --device {' or '.join(devices[:_SHOWN])}" for target, devices in able.items()]
+    return f"choose another scheme, or {'; or '.join(found)}" if found else ""
 
 
 def read_samples(recipe: Recipe, model: LoadedModel, given: Iterable[Mapping[str, Tensor]] | None = None) -> Calibration:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators
@@ -44,12 +43,11 @@ class Grid:
     dtype: torch.dtype
 
     @classmethod
-    def over(cls, covered: Range, form: str) -> Grid:
-        """The grid of an activation format over a range."""
+    def over(cls, covered: Range, form: str, support: IntegerSupport) -> Grid:
+        """The grid of an activation format over a range, as the runtime keeps its scale."""
         dtype, least, largest = _STATIC[form]
         whole = covered.with_zero()
-        scale = float(np.float32((whole.high - whole.low) / (largest - least)))  # as runtimes keep it
-        scale = scale if scale >= np.finfo(np.float32).tiny else 1.0
+        scale = float(weights.kept(torch.tensor((whole.high - whole.low) / (largest - least)), support))
         zero_point = min(max(round(least - whole.low / scale), least), largest)
         return cls(scale, zero_point, least, largest, dtype)
 
@@ -156,7 +154,7 @@ class Crossings:
                 own = ranges[node] if values is None else Range(*(float(end) for end in values.aminmax()))
                 head = self._group(node)
                 covered[head] = own | covered.get(head, own)
-        return {node: Grid.over(covered[self._group(node)], form) for node, form in self.formats.items()}
+        return {node: Grid.over(covered[self._group(node)], form, self._support) for node, form in self.formats.items()}
 
 
 def crossings(graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport) -> Crossings:
@@ -180,7 +178,8 @@ def write(
     for site in sites.find(graph_module):
         form = plan[site.node.name].weight
         if form is not None and site.weight is not None:
-            site.node.replace_input_with(site.weight.node, weights.stored(graph_module, site.node, site.weight, form))
+            made = weights.stored(graph_module, site.node, site.weight, form, support)
+            site.node.replace_input_with(site.weight.node, made)
     for node, grid in grids.items():
         _cross(graph_module, node, grid, within, slopes)
     for node in slopes:

@@ -7,7 +7,10 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import UsageError
+from edgekit.ops.palette import from_palette
 from edgekit.passes._graph import add_call, add_constant
+from edgekit.profiles import IntegerSupport
+from edgekit.quantize import palettes
 from edgekit.quantize.plan import WeightFormat
 from edgekit.quantize.sites import Weight
 
@@ -15,32 +18,52 @@ _LARGEST = 127
 """Of an int8 weight: -128 would make the grid asymmetric, and kernels that multiply pairs overflow."""
 
 
-def stored(graph_module: GraphModule, before: Node, weight: Weight, form: WeightFormat) -> Node:
+def stored(graph_module: GraphModule, before: Node, weight: Weight, form: WeightFormat, support: IntegerSupport) -> Node:
     """The node that gives, before `before`, the weight as `form` keeps it."""
     if form.kind == "int8" and form.group is None:
-        return _by_channel(graph_module, before, weight)
+        return _by_channel(graph_module, before, weight, support)
+    if form.kind == "palette":
+        return _by_palette(graph_module, before, weight, 2 ** (form.bits or 0), support)
     raise UsageError(f"no weight is stored as {form} yet", next_step="store it as int8")
 
 
-def _by_channel(graph_module: GraphModule, before: Node, weight: Weight) -> Node:
+def _by_channel(graph_module: GraphModule, before: Node, weight: Weight, support: IntegerSupport) -> Node:
     """int8, symmetric, a scale for each output channel."""
     from edgekit.quantize.insert import decomposed
 
     axis = weight.output_axis
-    scales = scales_of(weight.values, axis)
+    scales = scales_of(weight.values, axis, support)
     along = [-1 if place == axis else 1 for place in range(weight.values.dim())]
     integers = (weight.values / scales.view(along)).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
-    hint = str(weight.node.target)
-    constants = [
-        add_constant(graph_module, before, f"{hint}_{part}", tensor)
-        for part, tensor in (("int8", integers), ("scales", scales), ("zeros", torch.zeros_like(scales, dtype=torch.int64)))
-    ]
+    parts = {"int8": integers, "scales": scales, "zeros": torch.zeros_like(scales, dtype=torch.int64)}
+    constants = _constants(graph_module, before, weight, parts)
     return add_call(before, decomposed.dequantize_per_channel.default, *constants, axis, -_LARGEST, _LARGEST, torch.int8)
 
 
-def scales_of(values: Tensor, axis: int) -> Tensor:
-    """[channels along `axis`]: the largest magnitude of each over 127; one where a channel is all zeros, or next to it."""
+def _constants(graph_module: GraphModule, before: Node, weight: Weight, parts: dict[str, Tensor]) -> list[Node]:
+    """The parts of a weight as constants, named after it."""
+    hint = str(weight.node.target)
+    return [add_constant(graph_module, before, f"{hint}_{part}", tensor) for part, tensor in parts.items()]
+
+
+def scales_of(values: Tensor, axis: int, support: IntegerSupport) -> Tensor:
+    """[channels along `axis`]: the largest magnitude of each over 127, as the runtime keeps it."""
     others = [place for place in range(values.dim()) if place != axis]
-    largest = values.abs().amax(others)
-    scales = (largest / _LARGEST).float()
-    return torch.where(scales >= torch.finfo(torch.float32).tiny, scales, torch.ones_like(scales))
+    return kept(values.abs().amax(others) / _LARGEST, support)
+
+
+def kept(scales: Tensor, support: IntegerSupport) -> Tensor:
+    """Scales as the runtime keeps them, and none so small that it may flush it to zero; one where there is next to nothing to
+    scale."""
+    dtype = getattr(torch, support.scale_dtype)
+    some = torch.where(scales >= torch.finfo(torch.float32).tiny, scales, torch.ones_like(scales))
+    return some.clamp(min=torch.finfo(dtype).tiny).to(dtype).float()
+
+
+def _by_palette(graph_module: GraphModule, before: Node, weight: Weight, entries: int, support: IntegerSupport) -> Node:
+    """Indices into a table of `entries` values, which the runtime keeps as its scales."""
+    found = torch.from_numpy(palettes.palette_of(weight.values.numpy(), entries))
+    palette = found.to(getattr(torch, support.scale_dtype)).float()
+    indices = torch.from_numpy(palettes.nearest(weight.values.numpy(), palette.numpy()))
+    constants = _constants(graph_module, before, weight, {"indices": indices, "palette": palette})
+    return add_call(before, from_palette._opoverload, *constants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,14 +31,17 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     """
     import coremltools
 
+    _register_operators()
     forward = program.functions["forward"]
     _check_names([*forward.example_inputs, *forward.output_names])
     exported, inputs = converted(program)
     outputs = [node.meta["val"] for node in exported.graph.output_node().args[0]]
     compute = coremltools.precision.FLOAT16 if program.precision == "fp16" else coremltools.precision.FLOAT32
     pipeline = coremltools.PassPipeline()
-    # It writes an epsilon of 1e-5 beside a variance of 1: five parts in a million a layer, 20 dB over LSNet.
-    pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    # The first writes an epsilon of 1e-5 beside a variance of 1: five parts in a million a layer, 20 dB over LSNet. The second
+    # divides the scales around a sum of integers by one of them, and so rounds them to fp16 again.
+    unwanted = ("fuse_elementwise_to_batchnorm", "distributive_quantized_binary_op_scale_normalization")
+    pipeline.remove_passes({f"common::{name}" for name in unwanted})
     try:
         model = coremltools.convert(
             exported,
@@ -79,6 +83,36 @@ def _check_names(names: Iterable[str]) -> None:
                 cause="its names are ASCII letters, digits and underscores, no digit first",
                 next_step="rename that argument of forward, or that output, in the model",
             )
+
+
+@functools.cache
+def _register_operators() -> None:
+    """Teach coremltools the operators of compressed weights that it has no translation for, or not for every shape."""
+    from coremltools.converters.mil import Builder, register_torch_op
+    from coremltools.converters.mil.frontend import _utils
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+    from coremltools.converters.mil.mil import types
+
+    def from_palette(context: Any, node: Any) -> None:
+        """`edgekit::from_palette`."""
+        indices, palette = (given.val for given in _get_inputs(context, node, expected=2))
+        table = palette.reshape(*(1 for _ in indices.shape), -1, 1)
+        context.add(_utils._construct_constexpr_lut_op(indices, table, name=node.name))
+
+    def dequantize_affine(context: Any, node: Any) -> None:
+        """`torchao::dequantize_affine` of a constant in blocks; coremltools' own takes matrices alone."""
+        integers, _, scales, zeros, _, least, largest, *_ = _get_inputs(context, node, min_expected=7)
+        width = int(largest.val - least.val).bit_length()
+        kind = types.nptype_from_builtin(types.string_to_builtin(f"{'u' if least.val == 0 else ''}int{width}"))
+        shifted = zeros is not None and zeros.val is not None and zeros.val.any()
+        offset = {"offset": zeros.val.reshape(scales.val.shape).astype(kind)} if shifted else {}
+        made = Builder.constexpr_blockwise_shift_scale(
+            data=integers.val.astype(kind), scale=scales.val, name=node.name, **offset
+        )
+        context.add(made)
+
+    register_torch_op(from_palette, torch_alias=["edgekit::from_palette"])
+    register_torch_op(dequantize_affine, torch_alias=["torchao::dequantize_affine"], override=True)
 
 
 def _too_many_axes(program: Program, profile: RuntimeProfile, error: ValueError) -> ConversionError:

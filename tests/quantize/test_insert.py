@@ -26,7 +26,7 @@ def _sqnr_db(net: nn.Module, *inputs: Tensor, support: IntegerSupport = INTEGERS
     "covered", [Range(-0.3, 7.0), Range(2.0, 5.0), Range(-9.0, -1.0), Range(0.0, 0.0), Range(-1e-44, 1e-44)]
 )
 def test_zero_is_on_every_grid_and_so_are_the_ends_to_half_a_step(covered: Range, form: str) -> None:
-    grid = Grid.over(covered, form)
+    grid = Grid.over(covered, form, INTEGERS)
     assert grid.least <= grid.zero_point <= grid.largest
     assert grid.scale > 0
     for end in (covered.low, covered.high):

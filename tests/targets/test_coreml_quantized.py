@@ -1,0 +1,136 @@
+"""Quantized graphs as Core ML packages: they compute what PyTorch computes with the same integers, and are as small as that."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgekit import metrics, passes, profiles, quantize, stored_weights
+from edgekit.program import Program, capture
+from edgekit.quantize import Request
+from edgekit.quiet import quiet
+from edgekit.recipe import Quantize
+from edgekit.runtimes import coreml_reference
+from edgekit.runtimes.coreml_reference import package
+from edgekit.targets import coreml
+
+pytestmark = pytest.mark.slow
+
+Made = Callable[..., tuple[Path, Program]]
+
+
+class Residual(nn.Module):
+    """A stem with a rectifier, a depthwise and a pointwise convolution beside what they read, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 3, padding=1)
+        self.depthwise = nn.Conv2d(64, 64, 3, padding=1, groups=64)
+        self.pointwise = nn.Conv2d(64, 64, 1)
+        self.fc = nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x).relu()
+        y = y + self.pointwise(torch.nn.functional.silu(self.depthwise(y)))
+        return self.fc(y.mean((2, 3)))
+
+
+IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    def make(scheme: str, device: str = "iphone", precision: str = "fp32") -> tuple[Path, Program]:
+        torch.manual_seed(0)
+        profile = profiles.for_target(profiles.load(device), "coreml")
+        program = capture(Residual().eval(), {"x": IMAGE})
+        program.precision = precision
+        assert profile.integers is not None
+        with quiet():
+            passes.run(program, profile)
+            asked = Request(program, profile.integers, Quantize(scheme=scheme), [{"x": IMAGE}], "residual")
+            program = quantize.apply(asked, quantize.make_plan(asked))
+            (path,) = coreml.lower(program, profile, tmp_path_factory.mktemp("made"))
+        return path, program
+
+    return make
+
+
+def _operators(path: Path) -> Counter[str]:
+    return Counter(operation.operator for operation in package.load(path).body.operations)
+
+
+def _stored_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("weight.bin"))
+
+
+def _sqnr_db(path: Path, program: Program) -> float:
+    """How near the package, computed in fp32, is to the quantized graph with the scales and biases that are stored."""
+    graph_module = program.functions["forward"].graph_module
+    stored = stored_weights.rounded(graph_module) if program.precision == "fp16" else graph_module
+    with torch.no_grad():
+        expected = stored(IMAGE)[0].numpy()
+    (found,) = coreml_reference.open(path, mode="fp32").run({"x": IMAGE.numpy()}).values()
+    return metrics.sqnr_db(expected, found)
+
+
+_WEIGHTS = {"stem": 64 * 27, "depthwise": 64 * 9, "pointwise": 64 * 64, "fc": 64 * 32}
+_OTHERS_BYTES = 4 * (64 * 3 + 32) + 64 * 16
+"""Biases in fp32, and what comes with a constant in the file."""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "device", "operator", "bits"),
+    [
+        ("palettize-4", "iphone", "constexpr_lut_to_dense", 4),
+        ("palettize-2", "iphone-16-pro", "constexpr_lut_to_dense", 2),
+        ("palettize-3", "iphone-16-pro", "constexpr_lut_to_dense", 3),
+    ],
+)
+def test_weights_of_few_bits_are_stored_as_such(made: Made, scheme: str, device: str, operator: str, bits: int) -> None:
+    path, program = made(scheme, device)
+    assert _operators(path)[operator] == len(_WEIGHTS)
+    assert _sqnr_db(path, program) > 120
+    tables_bytes = 4 * 2**bits * len(_WEIGHTS) if "palette" in scheme else 5 * (64 * 3 + 32)
+    assert _stored_bytes(path) < sum(_WEIGHTS.values()) * bits / 8 + tables_bytes + _OTHERS_BYTES
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_integers_cross_where_the_graph_says(made: Made, precision: str) -> None:
+    path, program = made("int8", precision=precision)
+    found = _operators(path)
+    assert found["constexpr_affine_dequantize"] == len(_WEIGHTS)
+    called = [str(node.target) for node in program.functions["forward"].graph_module.graph.nodes]
+    # The image; after the stem, depthwise, pointwise, sum, mean, its reshape and the classifier.
+    assert called.count("quantized_decomposed.quantize_per_tensor.default") == 8
+    assert found["quantize"] == 7  # coremltools reshapes the integers themselves
+    assert found["dequantize"] == 7  # one for all who read it: coremltools merges what is equal
+    assert _sqnr_db(path, program) > (120 if precision == "fp32" else 60)
+
+
+def test_scales_are_numbers_of_half_precision_before_integers_are_found(made: Made) -> None:
+    _, program = made("int8", precision="fp16")
+    graph_module = program.functions["forward"].graph_module
+    scales = [tensor for name, tensor in graph_module.named_buffers() if name.endswith("_scales")]
+    assert len(scales) == len(_WEIGHTS)
+    for tensor in scales:
+        assert torch.equal(tensor, tensor.half().float())
+    for node in graph_module.graph.nodes:
+        if "quantize_per_tensor" in str(node.target):
+            assert node.args[1] == float(np.float16(node.args[1]))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there Core ML itself opens packages")
+def test_half_precision_computes_nearly_the_same(made: Made) -> None:
+    path, program = made("int8", precision="fp16")
+    with torch.no_grad():
+        expected = program.functions["forward"].graph_module(IMAGE)[0].numpy()
+    (found,) = coreml_reference.open(path).run({"x": IMAGE.numpy()}).values()
+    assert metrics.sqnr_db(expected, found) > 30
