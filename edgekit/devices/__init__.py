@@ -95,6 +95,8 @@ class Trial(ABC):
     """As its process last told."""
     cores: tuple[int, ...] | None = None
     """The cores its process was pinned to."""
+    loads_anew = False
+    """Whether `run_for` opens the model in a process of its own, rather than running the one that is open."""
 
     @abstractmethod
     def warm_up(self) -> WarmUp | None:

@@ -148,7 +148,10 @@ class _Job:
             return Energy("no_counter", reason="nothing reads this device's energy from here")
         if self._meter is None:
             self._meter = energy.find(self._device.shell, self._device.gpu_index)
-        return self._meter if isinstance(self._meter, Energy) else energy.measure(self._meter, trial.run_for)
+        if isinstance(self._meter, Energy):
+            return self._meter
+        found = energy.measure(self._meter, trial.run_for)
+        return energy.with_a_load(found, trial.opened.load_s) if trial.loads_anew else found
 
     def _salvage(self) -> None:
         """Keep the samples of processes that did not come to their end."""

@@ -43,6 +43,8 @@ def usual_run_s(told: Told) -> float:
 class RunnerTrial(Trial):
     """One block of a subject that has run on the device before: `opened` tells how that was, `run_s` how long a run took."""
 
+    loads_anew = True
+
     def __init__(self, run: RunProgram, opened: Opened, run_s: float, cores: tuple[int, ...] | None) -> None:
         self._run, self._run_s = run, run_s
         self.opened, self.cores = opened, cores

@@ -9,6 +9,7 @@ through the device's shell and with the device's own time: neither a slow link n
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import pkgutil
@@ -185,6 +186,15 @@ def judge(meter: Meter, before: Window, load: Window, runs: int, after: Window) 
         window_s=load.seconds,
         runs=runs,
     )
+
+
+def with_a_load(found: Energy, load_s: float | None) -> Energy:
+    """What was `found` in a window in which the model was loaded too, in `load_s` where that is known: the reason says so."""
+    if found.gross_j is None or found.window_s is None:
+        return found
+    load = "a load" if load_s is None else f"a load of {load_s:.2g} s"
+    said = f"the {found.window_s:.1f} s that were measured include {load}, whose energy the runs share"
+    return dataclasses.replace(found, reason=f"{found.reason}; {said}" if found.reason else said)
 
 
 def _window(meter: Meter, meanwhile: Callable[[], None]) -> Window:

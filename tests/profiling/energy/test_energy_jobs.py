@@ -12,8 +12,8 @@ from counters import Machine
 from edgekit.devices import Block, Device, Facts, Opened, Trial
 from edgekit.devices.link.tape import Live, Recording, Replay, Tape, TapedShell
 from edgekit.errors import DeviceError, Interrupted
-from edgekit.profiling import job, plan, table
-from edgekit.profiling.measurement import Measurement, Memory, Model
+from edgekit.profiling import energy, job, plan, table
+from edgekit.profiling.measurement import Energy, Measurement, Memory, Model
 from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
 from edgekit.profiling.timing import WarmUp
@@ -75,6 +75,19 @@ def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path)
     machine.zone("intel-rapl:0", "package-0", watts=10.0)
     return machine
+
+
+def test_a_device_that_loads_anew_says_what_its_window_includes(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    [plain] = _measure(_Board(machine), "a", energy=True)
+    monkeypatch.setattr(_Turn, "loads_anew", True)
+    [made] = _measure(_Board(machine), "a", energy=True)
+    assert plain.energy.reason is None
+    assert made.energy.reason is not None
+    assert made.energy.reason.startswith("the 5.0 s that were measured include a load, whose energy the runs share")
+    said = energy.with_a_load(Energy("measured", reason="drift", gross_j=1.0, window_s=5.0), 0.21)
+    assert said.reason is not None
+    assert said.reason.startswith("drift; the 5.0 s that were measured include a load of 0.21 s, ")
+    assert energy.with_a_load(Energy("no_counter", reason="none"), 0.21).reason == "none"
 
 
 def test_each_subject_runs_its_window_alone_after_all_timed_blocks(machine: Machine) -> None:
