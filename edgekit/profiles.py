@@ -44,8 +44,12 @@ class IntegerSupport(typed_yaml.Frozen):
     """Whether turning a tensor into integers and back costs more than an operator without weight saves by them."""
     gelu: Literal["native", "sigmoid"] = "native"
     """Whether GELU between integers is computed as such, or as x sigmoid(slope x) where that is as near as eight bits tell."""
-    dynamic: tuple[str, ...] = ()
-    """What it computes with integers of each run's own range."""
+    dynamic: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By weight format: what it computes with integers of each run's own range."""
+    dynamic_range: Literal["tensor", "row"] = "tensor"
+    """What of that a linear takes one range over: all that it reads, or each row."""
+    pointwise_as_linear: bool = False
+    """Whether, for that, a pointwise convolution is to be a linear: the runtime has the kernels for linears alone."""
     instead: dict[str, int | str | bool | None] = Field(default_factory=dict)
     """Fields of the runtime's profile that are otherwise for a graph of integers: its passes then ask for these."""
     weights: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -16,10 +16,10 @@ from torch.fx import GraphModule, Node
 
 from edgekit.passes._graph import add_call, add_constant, aten, constant, only_user, sweep
 from edgekit.profiles import IntegerSupport
-from edgekit.quantize import gelu, sites, weights
-from edgekit.quantize.plan import Assignment
+from edgekit.quantize import dynamic, gelu, sites, weights
+from edgekit.quantize.plan import Assignment, WeightFormat
 from edgekit.quantize.ranges import Histogram, Range
-from edgekit.quantize.sites import MOVES, Site, is_floating_point, operator_of
+from edgekit.quantize.sites import Site, is_floating_point, moves, operator_of
 
 decomposed = torch.ops.quantized_decomposed
 
@@ -132,7 +132,7 @@ class Crossings:
     def _can_move(self, node: Node) -> bool:
         if node.op != "call_function" or not is_floating_point(node):
             return False
-        return operator_of(node) == "getitem" or operator_of(node) in MOVES.intersection(self._support.moves)
+        return operator_of(node) == "getitem" or (moves(node) and operator_of(node) in self._support.moves)
 
     def _join(self, node: Node, other: Node) -> None:
         first, second = self._group(node), self._group(other)
@@ -176,16 +176,29 @@ def write(
     grids = within.grids({node: ranges[node.name] for node in within.observed})
     slopes = _slopes(within, grids, histograms) if support.gelu == "sigmoid" else {}
     for site in sites.find(graph_module):
-        form = plan[site.node.name].weight
-        if form is not None and site.weight is not None:
-            made = weights.stored(graph_module, site.node, site.weight, form, support)
-            site.node.replace_input_with(site.weight.node, made)
+        _become(graph_module, site, plan[site.node.name], support, grids)
     for node, grid in grids.items():
         _cross(graph_module, node, grid, within, slopes)
     for node in slopes:
         node.target, node.args, node.kwargs = aten.silu.default, node.args[:1], {}
     sweep(graph_module)
     graph_module.recompile()
+
+
+def _become(
+    graph_module: GraphModule, site: Site, assignment: Assignment, support: IntegerSupport, grids: Mapping[Node, Grid]
+) -> None:
+    """Write its weight, and what goes with it."""
+    if assignment.activation == "dynamic":
+        site = dynamic.computed(graph_module, site, support)
+        dynamic.write(site, support)
+    if assignment.weight is None or site.weight is None:
+        return
+    if assignment.activation in _STATIC and site.bias is not None and assignment.weight == WeightFormat(kind="int8"):
+        scales = grids[site.activations[0]].scale * weights.scales_of(site.weight.values, site.weight.output_axis, support)
+        weights.round_bias(graph_module, site.node, site.bias, scales)
+    stored = weights.stored(graph_module, site.node, site.weight, assignment.weight, support)
+    site.node.replace_input_with(site.weight.node, stored)
 
 
 def _slopes(crossings: Crossings, grids: Mapping[Node, Grid], histograms: Mapping[str, Histogram]) -> dict[Node, float]:

@@ -10,7 +10,7 @@ from torch.fx import Node
 from edgekit.passes._graph import argument
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize.plan import Assignment
-from edgekit.quantize.sites import MOVES, Site, operator_of
+from edgekit.quantize.sites import Site, moves, operator_of
 
 _STATIC = ("uint8", "int8")
 """The activation formats that are crossed into and out of."""
@@ -66,7 +66,7 @@ def _is_between(node: Node, plan: Mapping[Node, Assignment], support: IntegerSup
 
     def passes(other: Node) -> bool:
         name = operator_of(other)
-        return (name in MOVES and name in support.moves) or name in support.fused
+        return (moves(other) and name in support.moves) or name in support.fused
 
     def before(other: Node) -> bool:
         return any(is_integer(source) or (passes(source) and before(source)) for source in other.all_input_nodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Site:
     @property
     def activations(self) -> list[Node]:
         """The floating-point tensors it reads, but for its weight and bias; constants among them."""
-        own = {*self._bias(), *([] if self.weight is None else [self.weight.node])}
+        own = {self.bias, None if self.weight is None else self.weight.node}
         return [node for node in self.node.all_input_nodes if is_floating_point(node) and node not in own]
 
     @property
@@ -67,9 +68,40 @@ class Site:
             return "it takes a number, where integer kernels take two tensors"
         if argument(self.node, 2, "alpha", 1) != 1 and self.operator in ("add", "sub"):
             return "it scales an operand as it adds it"
+        if self.operator == "mean" and not self._is_over_maps():
+            return "it is no mean of whole maps with its axes kept"
+        if self.operator == "adaptive_avg_pool2d" and set(_both(self.node.args[1])) != {1}:
+            return "it makes more than one average of a map"
         made = [node.meta.get("val") for node in (self.node, *self.node.all_input_nodes)]
         if not all(isinstance(tensor, Tensor) and tensor.dtype == torch.float32 for tensor in made):
             return "not all that it reads and makes are tensors of float32"
+        return ""
+
+    def _is_over_maps(self) -> bool:
+        axes, rank = argument(self.node, 1, "dim") or (), len(shape(self.node.all_input_nodes[0]))
+        return [rank, *sorted(axis % rank for axis in axes)] == [4, 2, 3] and bool(argument(self.node, 2, "keepdim", False))
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it is a convolution of each pixel by itself, which a linear computes as well."""
+        if self.operator != "conv2d" or self.weight is None or argument(self.node, 6, "groups", 1) != 1:
+            return False
+        stride, padding = argument(self.node, 3, "stride", 1), argument(self.node, 4, "padding", 0)
+        return [set(self.weight.values.shape[2:]), set(_both(stride)), set(_both(padding))] == [{1}, {1}, {0}]
+
+    def is_linear_of(self, support: IntegerSupport) -> bool:
+        """Whether, for ranges of each run's own, the runtime wants a linear in its place."""
+        return support.pointwise_as_linear and self.is_pointwise
+
+    def no_dynamic(self, form: str, support: IntegerSupport) -> str:
+        """Why the runtime does not compute it with a weight of this format in ranges of each run's own; empty where it does."""
+        if self.weight is None:
+            return "it has no constant weight"
+        if self.operator == "conv2d" and argument(self.node, 6, "groups", 1) != 1:
+            return "ranges of each run's own are for convolutions of one group"
+        operator = "linear" if self.is_linear_of(support) else self.operator
+        if operator not in support.dynamic.get(form, ()):
+            return f"the runtime computes no {operator} with {form} weights in ranges of each run's own"
         return ""
 
     def left(self, why: str) -> Assignment:
@@ -87,9 +119,11 @@ class Site:
             node=self.node.name, operator=self.operator, module=self.module, weight=kept, activation=activation, why=why
         )
 
-    def _bias(self) -> list[Node]:
+    @property
+    def bias(self) -> Node | None:
+        """What it adds to each output channel."""
         bias = argument(self.node, 2, "bias") if self.operator in _WITH_BIAS else None
-        return [bias] if isinstance(bias, Node) else []
+        return bias if isinstance(bias, Node) else None
 
 
 def find(graph_module: GraphModule) -> list[Site]:
@@ -97,8 +131,20 @@ def find(graph_module: GraphModule) -> list[Site]:
     return [
         Site(node, name, module_of(node), _weight(graph_module, node, name))
         for node in graph_module.graph.nodes
-        if node.op == "call_function" and is_floating_point(node) and (name := operator_of(node)) not in MOVES
+        if node.op == "call_function" and is_floating_point(node) and not moves(node) and (name := operator_of(node))
     ]
+
+
+def moves(node: Node) -> bool:
+    """Whether the results of a call are some of its operand's values, and zeros."""
+    name = operator_of(node)
+    places = {"constant_pad_nd": 2, "pad": 3}
+    return name in MOVES or (name in places and not argument(node, places[name], "value"))
+
+
+def _both(setting: Any) -> tuple[Any, ...]:
+    """A setting of both axes, or of each."""
+    return tuple(setting) if isinstance(setting, (list, tuple)) else (setting,)
 
 
 def operator_of(node: Node) -> str:
@@ -161,7 +207,9 @@ def _impossible(assignment: Assignment, site: Site, support: IntegerSupport) -> 
     if weight is not None and site.weight is None:
         return f"{site.operator} has no constant weight here"
     if activation == "dynamic":
-        return "" if site.operator in support.dynamic else f"the runtime does not compute {site.operator} with dynamic ranges"
+        return (
+            "a range of each run's own wants a weight of few bits" if weight is None else site.no_dynamic(weight.kind, support)
+        )
     if activation is not None:
         if activation != support.activation:
             return f"the runtime computes with {support.activation or 'no'} integers, not with {activation}"

@@ -8,9 +8,9 @@ from torch.fx import GraphModule, Node
 
 from edgekit.errors import UsageError
 from edgekit.ops.palette import from_palette
-from edgekit.passes._graph import add_call, add_constant
+from edgekit.passes._graph import add_call, add_constant, constant
 from edgekit.profiles import IntegerSupport
-from edgekit.quantize import palettes
+from edgekit.quantize import groups, palettes
 from edgekit.quantize.plan import WeightFormat
 from edgekit.quantize.sites import Weight
 
@@ -22,6 +22,8 @@ def stored(graph_module: GraphModule, before: Node, weight: Weight, form: Weight
     """The node that gives, before `before`, the weight as `form` keeps it."""
     if form.kind == "int8" and form.group is None:
         return _by_channel(graph_module, before, weight, support)
+    if form.kind in ("int4", "uint4") and form.group is not None:
+        return _in_groups(graph_module, before, weight, form, support)
     if form.kind == "palette":
         return _by_palette(graph_module, before, weight, 2 ** (form.bits or 0), support)
     raise UsageError(f"no weight is stored as {form} yet", next_step="store it as int8")
@@ -38,6 +40,36 @@ def _by_channel(graph_module: GraphModule, before: Node, weight: Weight, support
     parts = {"int8": integers, "scales": scales, "zeros": torch.zeros_like(scales, dtype=torch.int64)}
     constants = _constants(graph_module, before, weight, parts)
     return add_call(before, decomposed.dequantize_per_channel.default, *constants, axis, -_LARGEST, _LARGEST, torch.int8)
+
+
+def _in_groups(graph_module: GraphModule, before: Node, weight: Weight, form: WeightFormat, support: IntegerSupport) -> Node:
+    """Four bits, a scale (and a zero point, where they are unsigned) for each group of input channels of an output channel."""
+    axis, size = weight.input_axis, form.group or 1
+    if weight.values.shape[axis] % size:
+        raise UsageError(
+            f"the weight {weight.node.target} does not fall into groups of {size}",
+            cause=f"it has {weight.values.shape[axis]} input channels",
+            next_step="give it eight bits in the plan, or groups of another size",
+        )
+    import torchao.quantization.quant_primitives  # noqa: F401  it registers the operator
+
+    def keep(scales: Tensor) -> Tensor:
+        return kept(scales.bfloat16().float(), support)  # XNNPACK has them so, of groups; no runtime loses by it
+
+    parts = groups.of_four_bits(weight.values, axis, size, keep, symmetric=form.kind == "int4")
+    integers, *others = _constants(graph_module, before, weight, parts)
+    block = [size if place == axis else 1 for place in range(weight.values.dim())]
+    dequantize = torch.ops.torchao.dequantize_affine.default
+    return add_call(before, dequantize, integers, block, *others, torch.int8, *groups.FOUR_BITS)
+
+
+def round_bias(graph_module: GraphModule, before: Node, bias: Node, scales: Tensor) -> None:
+    """Let `before` add multiples of `scales` [channels]: a runtime adds its bias to sums of integers on that very grid. A bias
+    that is no constant stays."""
+    values = constant(graph_module, bias)
+    if values is not None:
+        rounded = (values / scales).round() * scales
+        before.replace_input_with(bias, add_constant(graph_module, before, f"{bias.target}_rounded", rounded))
 
 
 def _constants(graph_module: GraphModule, before: Node, weight: Weight, parts: dict[str, Tensor]) -> list[Node]:

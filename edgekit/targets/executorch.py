@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import ConversionError
 from edgekit.profiles import RuntimeProfile
 
 if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
     from edgekit.program import Program
 
 PRECISIONS = ("fp32",)
 DEVICE = "host"
 REQUIRES = ("torch", "executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner")
 
+_INTEGERS_TOO = (
+    "constant_pad_nd.default",
+    "gelu.default",
+    "hardswish.default",
+    "leaky_relu.default",
+    "sigmoid.default",
+    "tanh.default",
+)
+"""What XNNPACK computes with int8 (from a table, most of them) though its partitioner takes it in floating point alone."""
+
 
 def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Path]:
-    """Write `model.pte`."""
-    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    """Write `model.pte`. Raises ConversionError for integers that XNNPACK does not compute with."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    # Not maxima: this partitioner takes all, its lowering then fails on those along channels or without `keepdim`.
-    taken = [config for config in ALL_PARTITIONER_CONFIGS if config.target_name != "max.dim"]
-    edge = to_edge_transform_and_lower(program.export(), partitioner=[XnnpackPartitioner(taken)])
+    edge = to_edge_transform_and_lower(program.export(), partitioner=[XnnpackPartitioner(_taken())])
+    _require_delegated(edge.exported_program().graph_module)
     path = directory / "model.pte"
     with path.open("wb") as stream:
         edge.to_executorch().write_to_file(stream)
     return [path]
+
+
+def _taken() -> list[Any]:
+    """What XNNPACK is given, an operator each."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+    both = [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
+
+    def with_integers(config: Any) -> Any:
+        return type(f"{config.__name__}WithIntegers", (config,), {"supported_precision_types": lambda self: both})
+
+    return [
+        with_integers(config) if config.target_name in _INTEGERS_TOO else config
+        for config in ALL_PARTITIONER_CONFIGS
+        # Not maxima: this partitioner takes all, its lowering then fails on those along channels or without `keepdim`.
+        if config.target_name != "max.dim"
+    ]
+
+
+def _require_delegated(graph_module: GraphModule) -> None:
+    """Raise ConversionError when integers are left outside: the partitioner marks the pairs around an operator as part of it
+    before it refuses the operator, and what is delegated then computes something else."""
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and str(getattr(node.target, "namespace", "")) in ("quantized_decomposed", "torchao"):
+            reader = next(iter(node.users), node)
+            raise ConversionError(
+                f"XNNPACK does not compute {reader.name} with integers",
+                cause=f"its partitioner left {node.name} outside",
+                next_step="leave that operator in floating point, in a plan (--quantize PLAN.yaml), and report the model",
+            )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from edgekit import quantize
+from edgekit import profiles, quantize
 from edgekit.profiles import IntegerSupport
 from edgekit.program import Program, capture
 from edgekit.quantize import Request
@@ -22,7 +22,7 @@ INTEGERS = IntegerSupport(
     operators=("conv2d", "linear", "matmul", "add", "mul", "cat", "adaptive_avg_pool2d"),
     fused=("relu",),
     moves=("reshape", "permute", "transpose", "slice", "chunk", "split_with_sizes", "max_pool2d"),
-    dynamic=("linear",),
+    dynamic={"int8": ("linear",)},
     weights={"int8": ("conv2d", "linear", "matmul")},
     source="tests",
 )
@@ -44,6 +44,25 @@ class Net(nn.Module):
         return self._forward(self, *inputs)
 
 
+class Mixer(nn.Module):
+    """Of `[n, 3, h, w]` images: convolutions of every kind, a gate, a residual and a classifier, 32 channels wide."""
+
+    def __init__(self, expanded: int = 64) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, stride=2, padding=1)
+        self.depthwise = nn.Conv2d(32, 32, 3, padding=1, groups=32)
+        self.expand = nn.Conv2d(32, expanded, 1)
+        self.project = nn.Conv2d(expanded, 32, 1)
+        self.gate = nn.Conv2d(32, 32, 1)
+        self.classifier = nn.Linear(32, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = torch.relu(self.stem(image))
+        x = x + self.project(nn.functional.gelu(self.expand(self.depthwise(x))))
+        x = x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+        return self.classifier(x.mean((2, 3), keepdim=True).flatten(1))  # type: ignore[no-any-return]
+
+
 def noise(*shape: int, seed: int = 1) -> Tensor:
     """A standard normal float32 tensor."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -54,6 +73,13 @@ def ask(module: nn.Module, *inputs: Tensor, support: IntegerSupport = INTEGERS, 
     sample = {f"x{index}": tensor for index, tensor in enumerate(inputs)}
     chosen = Quantize.model_validate({"scheme": "int8", "ranges": "min-max", **settings})
     return Request(capture(module, sample), support, chosen, [sample], "net")
+
+
+def integers_of(device: str, target: str) -> IntegerSupport:
+    """What a runtime on a device computes with integers."""
+    support = profiles.for_target(profiles.load(device), target).integers
+    assert support is not None
+    return support
 
 
 def quantized(request: Request, plan: Plan | None = None) -> Program:

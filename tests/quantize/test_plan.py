@@ -123,7 +123,7 @@ def test_a_plan_for_another_input_size_is_refused(written: Path) -> None:
             "no constant weight",
         ),
         ("weight: int8, activation: uint8", "weight: int8, activation: int8", "computes with uint8 integers, not with int8"),
-        (_CONV, _CONV.replace("uint8", "dynamic"), "does not compute conv2d with dynamic ranges"),
+        (_CONV, _CONV.replace("uint8", "dynamic"), "computes no conv2d with int8 weights in ranges of each run"),
         ("weight: int8, activation: uint8", "weight: int4 in groups of 2", "takes no int4 weights in conv2d"),
     ],
 )
