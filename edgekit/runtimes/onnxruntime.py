@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import scratch
 from edgekit.errors import ArtifactError, Unsupported
 from edgekit.runtimes import Array, Session, TensorSpec
 
@@ -146,6 +145,8 @@ def open_in_fp32(
 ) -> Session:
     """The same model with activations kept within the ranges of their integers, and not rounded to them."""
     import onnx
+
+    from edgekit import scratch
 
     model = onnx.load(model_file)
     _leave_unrounded(model.graph)
