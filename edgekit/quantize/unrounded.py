@@ -20,8 +20,8 @@ _DYNAMIC = (decomposed.quantize_per_tensor.tensor, decomposed.quantize_per_token
 
 
 def unrounded(graph_module: GraphModule) -> GraphModule:
-    """A copy in which each pair around an activation keeps it within its range, and leaves it where it is there; weights stay
-    the integers that they are."""
+    """A copy in which each pair around an activation keeps it within its range, and leaves it where it is there, or multiplies
+    it where the scales of the two differ; weights stay the integers that they are."""
     result = copy.deepcopy(graph_module, {id(t): t for t in [*graph_module.parameters(), *graph_module.buffers()]})
     for quantized in _graph.calls(result, *_STATIC, *_DYNAMIC):
         for dequantized in list(quantized.users):
@@ -43,4 +43,7 @@ def _within(quantized: Node, before: Node) -> Node:
         return given  # each run's own range holds all of it
     _, scale, zero_point, least, largest, _ = quantized.args
     low, high = (scale * (end - zero_point) for end in (least, largest))  # type: ignore[operator]  # numbers, as insert writes them
-    return _graph.add_call(before, torch.ops.aten.clamp.default, given, low, high)
+    kept = _graph.add_call(before, torch.ops.aten.clamp.default, given, low, high)
+    if before.args[1] == scale:
+        return kept
+    return _graph.add_call(before, torch.ops.aten.mul.Tensor, kept, before.args[1] / scale)  # type: ignore[operator]  # likewise

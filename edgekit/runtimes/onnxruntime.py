@@ -157,34 +157,31 @@ def open_in_fp32(
 
 
 def _leave_unrounded(graph: Any) -> None:
-    """Write a Clip for each pair around an activation; a pair whose range is each run's own goes. One whose halves differ
-    stays: it does more than rounding."""
+    """Write a Clip for each pair around an activation, and a Mul by the ratio of its halves' scales; a pair whose range is each
+    run's own goes. One of two zero points stays: it does more than rounding."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     quantizing = {node.output[0]: node for node in graph.node if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")}
-    for place, node in enumerate(graph.node):
+    unrounded = []
+    for node in graph.node:
         pair = quantizing.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if pair is None or not _same_grid(pair, node, constants):
+        if pair is not None and pair.op_type == "DynamicQuantizeLinear":
+            unrounded.append(helper.make_node("Identity", [pair.input[0]], node.output))
             continue
-        if pair.op_type == "DynamicQuantizeLinear":
-            graph.node[place].CopyFrom(helper.make_node("Identity", [pair.input[0]], node.output))
+        if pair is None or not np.array_equal(constants[pair.input[2]], constants[node.input[2]]):
+            unrounded.append(node)
             continue
         scale, zero = (constants[name] for name in pair.input[1:3])
-        ends = np.array([np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max], np.float32)
-        names = [f"{node.output[0]}_low", f"{node.output[0]}_high"]
-        values = (scale * (ends - zero.astype(np.float32))).astype(np.float32)
-        graph.initializer.extend(numpy_helper.from_array(value, name) for value, name in zip(values, names, strict=True))
-        graph.node[place].CopyFrom(helper.make_node("Clip", [pair.input[0], *names], node.output))
-
-
-def _same_grid(pair: Any, node: Any, constants: Mapping[str, Array]) -> bool:
-    """Whether the halves of a pair have one scale and one zero point."""
-    if pair.op_type == "DynamicQuantizeLinear":
-        return list(node.input) == list(pair.output)
-    return all(
-        np.array_equal(constants[one], constants[other]) for one, other in zip(pair.input[1:], node.input[1:], strict=True)
-    )
+        name, ratio = node.output[0], constants[node.input[1]] / scale
+        ends = (scale * (float(end) - zero.astype(np.float32)) for end in (np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max))
+        values = dict(zip((f"{name}_low", f"{name}_high", f"{name}_ratio"), (*ends, ratio), strict=True))
+        graph.initializer.extend(numpy_helper.from_array(np.asarray(value, np.float32), key) for key, value in values.items())
+        low, high, factor = values
+        unrounded.append(helper.make_node("Clip", [pair.input[0], low, high], [f"{name}_kept"]))
+        unrounded.append(helper.make_node("Mul", [f"{name}_kept", factor], node.output))
+    del graph.node[:]
+    graph.node.extend(unrounded)
 
 
 def size_in_batch_of_one(size: int | str) -> int | str:

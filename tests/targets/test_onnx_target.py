@@ -10,17 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit import profiles, quantize
+from edgekit import metrics, profiles, quantize
 from edgekit.program import capture
 from edgekit.quantize import Request
+from edgekit.quantize.unrounded import unrounded
 from edgekit.recipe import Quantize
+from edgekit.runtimes import onnxruntime as onnxruntime_session
 from edgekit.targets import onnx as target
 
 HOST = profiles.load("host-x86").runtimes["onnx"]
 
 
-def _lowered(module: nn.Module, directory: Path, profile: profiles.RuntimeProfile) -> tuple[onnx.ModelProto, torch.Tensor]:
-    """The module quantized and lowered, and what its graph gives."""
+def _lowered(module: nn.Module, directory: Path, profile: profiles.RuntimeProfile) -> onnx.ModelProto:
+    """The module quantized and lowered; it gives what its graph gives, with and without rounding."""
     x = torch.randn((1, 16, 8, 8), generator=torch.Generator().manual_seed(0))
     assert profile.integers is not None
     request = Request(capture(module.eval(), {"x": x}), profile.integers, Quantize(scheme="int8"), [{"x": x}], "net")
@@ -31,7 +33,10 @@ def _lowered(module: nn.Module, directory: Path, profile: profiles.RuntimeProfil
     (found,) = session.run(None, {"x": x.numpy()})
     step = float(expected.max() - expected.min()) / 255
     assert float(abs(found - expected.numpy()).max()) < 2 * step
-    return onnx.load(path), expected
+    (exact,) = unrounded(program.functions["forward"].graph_module)(x)
+    with onnxruntime_session.open_in_fp32(path) as without_rounding:
+        assert metrics.sqnr_db(exact.detach().numpy(), without_rounding.execute([x.numpy()])[0]) > 90
+    return onnx.load(path)
 
 
 def _layers(activation: nn.Module) -> nn.Module:
@@ -41,13 +46,13 @@ def _layers(activation: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("activation", [nn.SiLU(), nn.GELU()])
 def test_silu_of_an_integer_is_one_operator(activation: nn.Module, tmp_path: Path) -> None:
-    model, _ = _lowered(_layers(activation), tmp_path, HOST)
+    model = _lowered(_layers(activation), tmp_path, HOST)
     assert [node.op_type for node in model.graph.node if node.domain] == ["QuickGelu"]
     assert not [node for node in model.graph.node if node.op_type in ("Sigmoid", "Mul")]
 
 
 def test_only_standard_operators_where_the_runtime_has_no_others(tmp_path: Path) -> None:
-    model, _ = _lowered(_layers(nn.SiLU()), tmp_path, HOST.model_copy(update={"domains": ()}))
+    model = _lowered(_layers(nn.SiLU()), tmp_path, HOST.model_copy(update={"domains": ()}))
     assert not [node for node in model.graph.node if node.domain]
     assert [entry.domain for entry in model.opset_import if entry.domain == "com.microsoft"] == []
 
