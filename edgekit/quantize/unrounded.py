@@ -41,9 +41,14 @@ def _within(quantized: Node, before: Node) -> Node:
     assert isinstance(given, Node)
     if quantized.target in _DYNAMIC:
         return given  # each run's own range holds all of it
-    _, scale, zero_point, least, largest, _ = quantized.args
-    low, high = (scale * (end - zero_point) for end in (least, largest))  # type: ignore[operator]  # numbers, as insert writes them
-    kept = _graph.add_call(before, torch.ops.aten.clamp.default, given, low, high)
-    if before.args[1] == scale:
-        return kept
-    return _graph.add_call(before, torch.ops.aten.mul.Tensor, kept, before.args[1] / scale)  # type: ignore[operator]  # likewise
+    scale, zero_point, least, largest, again = map(_number, (*quantized.args[1:5], before.args[1]))
+    kept = _graph.add_call(
+        before, torch.ops.aten.clamp.default, given, scale * (least - zero_point), scale * (largest - zero_point)
+    )
+    return kept if again == scale else _graph.add_call(before, torch.ops.aten.mul.Tensor, kept, again / scale)
+
+
+def _number(argument: object) -> float:
+    """An argument of a pair, which `insert` writes as a number."""
+    assert isinstance(argument, (int, float))
+    return argument

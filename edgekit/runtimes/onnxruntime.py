@@ -17,6 +17,8 @@ SUFFIX = ".onnx"
 LIBRARIES = ("onnxruntime",)
 
 _CUDA = "CUDAExecutionProvider"
+_FOUR_BITS_PRODUCTS = "session.qdq_matmulnbits_accuracy_level"
+"""What products with weights of four bits are computed in: 1 is fp32; usually it is 4, eight bits in each run's own ranges."""
 _BATCH = re.compile(r"(?:(\d+)\*)?batch")
 """How edgekit's own files write a size that follows a dynamic batch."""
 _NUMPY_NAMES = {
@@ -61,8 +63,7 @@ class OnnxRuntimeSession(Session):
 
     def fresh(self, model_file: Path, entries: Mapping[str, str] | None = None, **changes: object) -> Any:
         """An `InferenceSession` of a file, with this session's options but for `changes` by name, and configuration `entries`
-        of its own. Raises ArtifactError for a
-        file that ONNX Runtime does not load."""
+        of its own. Raises ArtifactError for a file that ONNX Runtime does not load."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -153,7 +154,9 @@ def open_in_fp32(
     with scratch.folder() as folder:
         edited = folder / model_file.name
         onnx.save(model, str(edited))
-        return OnnxRuntimeSession(edited, inputs, outputs)
+        session = OnnxRuntimeSession(edited, inputs, outputs)
+        session._session = session.fresh(edited, {_FOUR_BITS_PRODUCTS: "1"})
+        return session
 
 
 def _leave_unrounded(graph: Any) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def names() -> list[str]:
     """Every target there is."""
-    return sorted(info.name for info in pkgutil.iter_modules(__path__))
+    return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
 
 
 def find(name: str) -> ModuleType:
