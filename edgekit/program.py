@@ -246,7 +246,8 @@ def load(directory: Path) -> Program:
     """The program that `Program.save` wrote, ready to lower. Raises ConversionError for an operator that is not PyTorch's."""
     operators = (directory / "operators").read_text().split()
     for library in {operator.partition(".")[0] for operator in operators} & set(_REGISTERED_BY):
-        importlib.import_module(_REGISTERED_BY[library])
+        with quiet():  # torchao tells which of its libraries are for other machines
+            importlib.import_module(_REGISTERED_BY[library])
     foreign = [operator for operator in operators if not _is_known(operator)]
     if foreign:
         raise ConversionError(

@@ -13,6 +13,7 @@ from edgekit.profiles import IntegerSupport
 from edgekit.quantize import groups, palettes
 from edgekit.quantize.plan import WeightFormat
 from edgekit.quantize.sites import Weight
+from edgekit.quiet import quiet
 
 _LARGEST = 127
 """Of an int8 weight: -128 would make the grid asymmetric, and kernels that multiply pairs overflow."""
@@ -51,7 +52,8 @@ def _in_groups(graph_module: GraphModule, before: Node, weight: Weight, form: We
             cause=f"it has {weight.values.shape[axis]} input channels",
             next_step="give it eight bits in the plan, or groups of another size",
         )
-    import torchao.quantization.quant_primitives  # noqa: F401  it registers the operator
+    with quiet():
+        import torchao.quantization.quant_primitives  # noqa: F401  it registers the operator
 
     def keep(scales: Tensor) -> Tensor:
         return kept(scales.bfloat16().float(), support)  # XNNPACK has them so, of groups; no runtime loses by it
