@@ -77,6 +77,8 @@ class RuntimeProfile(typed_yaml.Frozen):
     """The largest matrix with which a Fourier transform over several axes is one product; beyond it, one an axis."""
     spatial_mean: Literal["native", "pooled"] = "native"
     """Whether the mean of a map stays one, or becomes the average pooling of all its pixels."""
+    silu: Literal["native", "product"] = "native"
+    """Whether SiLU stays an operator, or becomes the product of its operand and a sigmoid."""
     channel_block: int | None = None
     """Channels that lie side by side in a layout of the runtime's own, which convolutions, poolings and elementwise operators
     of equal shapes keep and every other operator leaves; null when it has none."""

@@ -36,6 +36,7 @@ ORDER: tuple[str, ...] = (
     "join_gathers",  # before gathers become masked sums, which cost more
     "channel_argmax_gather",
     "lower_softshrink",
+    "lower_silu",
     "einsum_to_conv",  # once their operands are real and constant
     "sink_views",  # the reshapes around former einsums and pairs meet and vanish
     "fold_batchnorm",  # before the merges: parallel branches meet as plain convolutions and linears

@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 
 from edgekit.errors import InputError
 from edgekit.passes._graph import argument, constant, shape
+from edgekit.passes.pool_means import is_spatial
 from edgekit.profiles import IntegerSupport
 from edgekit.program import Program
 from edgekit.quantize.plan import ActivationFormat, Assignment, Plan, WeightFormat
@@ -68,7 +69,7 @@ class Site:
             return "it takes a number, where integer kernels take two tensors"
         if argument(self.node, 2, "alpha", 1) != 1 and self.operator in ("add", "sub"):
             return "it scales an operand as it adds it"
-        if self.operator == "mean" and not self._is_over_maps():
+        if self.operator == "mean" and not is_spatial(self.node):
             return "it is no mean of whole maps with its axes kept"
         if self.operator == "adaptive_avg_pool2d" and set(_both(self.node.args[1])) != {1}:
             return "it makes more than one average of a map"
@@ -76,10 +77,6 @@ class Site:
         if not all(isinstance(tensor, Tensor) and tensor.dtype == torch.float32 for tensor in made):
             return "not all that it reads and makes are tensors of float32"
         return ""
-
-    def _is_over_maps(self) -> bool:
-        axes, rank = argument(self.node, 1, "dim") or (), len(shape(self.node.all_input_nodes[0]))
-        return [rank, *sorted(axis % rank for axis in axes)] == [4, 2, 3] and bool(argument(self.node, 2, "keepdim", False))
 
     @property
     def is_pointwise(self) -> bool:
