@@ -166,6 +166,10 @@ class Quantization(Frozen):
     calibration: Calibration | None
     ranges: str
     """How the ranges of activations were told from what was seen."""
+    scaled: tuple[str, ...] = ()
+    """The operators whose channels were scaled beforehand, between them and those that read them."""
+    bias_corrected: bool = False
+    """Whether biases make up for what quantizing a weight shifts the mean of its layer's result by."""
     speed: Speed
 
 

@@ -34,6 +34,10 @@ class Quantize(typed_yaml.Frozen):
     """The most samples of it to look at, spread evenly."""
     ranges: Literal["min-max", "percentile", "mse"] = "mse"
     """How the range of an activation is told from what it was in calibration."""
+    equalize: Literal["none", "weights", "activations"] = "none"
+    """By what channels are scaled beforehand, between the layers that make and read them, so that one scale fits them all."""
+    correct_bias: bool = True
+    """Whether biases make up for what quantizing a weight shifts the mean of its layer's result by, where there are samples."""
 
     @property
     def is_plan(self) -> bool:

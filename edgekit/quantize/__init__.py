@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgekit.profiles import IntegerSupport, RuntimeProfile
     from edgekit.program import Program
     from edgekit.quantize.calibration import Calibration
-    from edgekit.quantize.ranges import Histogram
+    from edgekit.quantize.ranges import Histogram, Range
     from edgekit.quantize.sites import Site
     from edgekit.recipe import Quantize, Recipe
     from edgekit.sources import LoadedModel
@@ -54,7 +54,11 @@ class Request:
     spectral: frozenset[str] = frozenset()
     """The modules that transform to frequencies: they stay in floating point."""
     announce: Callable[[str], None] = lambda stage: None
+    scaled: tuple[str, ...] = ()
+    """The nodes of `program` whose channels were scaled for quantization."""
     _histograms: dict[Node, Histogram] = field(default_factory=dict)
+    _ranges: dict[Node, Range] = field(default_factory=dict)
+    _means: dict[Node, Tensor] = field(default_factory=dict)
 
     @cached_property
     def sites(self) -> list[Site]:
@@ -64,7 +68,7 @@ class Request:
         return sites.find(self.program.functions["forward"].graph_module)
 
     def histograms(self, nodes: Sequence[Node]) -> dict[Node, Histogram]:
-        """What those tensors were over the calibration samples; each is observed once."""
+        """What those tensors were over the calibration samples; each is watched once."""
         from edgekit.quantize import observe
 
         missing = [node for node in nodes if node not in self._histograms]
@@ -72,6 +76,24 @@ class Request:
             self.announce("calibrate")
             self._histograms |= observe.histograms(self.program.functions["forward"], missing, self.samples)
         return {node: self._histograms[node] for node in nodes}
+
+    def ranges(self, nodes: Sequence[Node]) -> dict[Node, Range]:
+        """What integers are to cover of those tensors; each is estimated once."""
+        from edgekit.quantize import insert, ranges
+
+        estimate = ranges.ESTIMATORS[self.settings.ranges]
+        missing = [node for node in nodes if node not in self._ranges]
+        self._ranges |= {node: estimate(seen, insert.LEVELS) for node, seen in self.histograms(missing).items()}
+        return {node: self._ranges[node] for node in nodes}
+
+    def means(self, nodes: Sequence[Node]) -> dict[Node, Tensor]:
+        """What those tensors were on average over the calibration samples; each is watched once."""
+        from edgekit.quantize import observe
+
+        missing = [node for node in nodes if node not in self._means]
+        if missing:
+            self._means |= observe.means(self.program.functions["forward"], missing, self.samples)
+        return {node: self._means[node] for node in nodes}
 
 
 def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeProfile:
@@ -133,10 +155,22 @@ def request(
     spectral: frozenset[str],
     announce: Callable[[str], None],
 ) -> Request:
-    """What the recipe asks for of a rewritten program."""
+    """What the recipe asks for of a rewritten program, which stays as it is."""
     assert recipe.quantize is not None
     assert profile.integers is not None
-    return Request(program, profile.integers, recipe.quantize, calibration.samples, model, spectral, announce)
+    return equalized(Request(program, profile.integers, recipe.quantize, calibration.samples, model, spectral, announce))
+
+
+def equalized(asked: Request) -> Request:
+    """The same, of a program whose channels are scaled as the settings ask."""
+    from edgekit.quantize import equalize
+
+    by = asked.settings.equalize
+    if by == "none" or (by == "activations" and not asked.samples):
+        return asked
+    program = asked.program.copy()
+    scaled = equalize.apply(program.functions["forward"], by, asked.samples)
+    return replace(asked, program=program, scaled=tuple(scaled), _histograms={}, _ranges={}, _means={})
 
 
 def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Program, artifact.Quantization]:
@@ -151,6 +185,8 @@ def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Prog
         sites=plan.sites,
         calibration=calibration.record(),
         ranges=asked.settings.ranges,
+        scaled=asked.scaled,
+        bias_corrected=asked.settings.correct_bias and bool(asked.samples),
         speed=artifact.Speed(reason="not measured yet"),
     )
     return quantized, record
@@ -196,7 +232,7 @@ def _with_fused(asked: Request, assigned: Sequence[Assignment]) -> Iterator[Assi
 
 def apply(asked: Request, plan: Plan) -> Program:
     """The program as the plan has it; the one in the request stays. Raises ConversionError for a plan that changes nothing."""
-    from edgekit.quantize import insert, ranges
+    from edgekit.quantize import insert
 
     if not any(assignment.changes for assignment in plan.sites):
         reasons = list(dict.fromkeys(assignment.why for assignment in plan.sites if assignment.why))
@@ -207,13 +243,17 @@ def apply(asked: Request, plan: Plan) -> Program:
         )
     by_name = {assignment.node: assignment for assignment in plan.sites}
     found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
-    estimate = ranges.ESTIMATORS[asked.settings.ranges]
-    histograms = {node.name: seen for node, seen in asked.histograms(found.observed).items()}
-    covered = {name: estimate(seen, insert.LEVELS) for name, seen in histograms.items()}
+    observed = {node.name: node for node in found.observed}
+    histograms, covered = asked.histograms(found.observed), asked.ranges(found.observed)
+    calibrated = insert.Calibrated(
+        ranges={name: covered[node] for name, node in observed.items()},
+        histograms={name: histograms[node] for name, node in observed.items()},
+        mean_inputs=_mean_inputs(asked, by_name),
+    )
     quantized = asked.program.copy()
     forward = quantized.functions["forward"]
     forward.exported = None
-    insert.write(forward.graph_module, by_name, asked.support, covered, histograms)
+    insert.write(forward.graph_module, by_name, asked.support, calibrated)
     quantized.is_quantized = True
     return quantized
 
@@ -233,6 +273,15 @@ def _elsewhere(asked: Request, name: str) -> str:
                 able.setdefault(target, []).append(device)
     found = [f"--target {target} --device {' or '.join(devices[:_SHOWN])}" for target, devices in able.items()]
     return f"choose another scheme, or {'; or '.join(found)}" if found else ""
+
+
+def _mean_inputs(asked: Request, plan: Mapping[str, Assignment]) -> dict[str, Tensor]:
+    """Of the layers whose biases are to be corrected, by their names; none without samples."""
+    if not (asked.settings.correct_bias and asked.samples):
+        return {}
+    layers = [site for site in asked.sites if site.takes_bias and plan[site.node.name].weight is not None]
+    means = asked.means([site.source for site in layers])
+    return {site.node.name: means[site.source] for site in layers}
 
 
 def read_samples(recipe: Recipe, model: LoadedModel, given: Iterable[Mapping[str, Tensor]] | None = None) -> Calibration:

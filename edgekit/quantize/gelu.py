@@ -20,7 +20,8 @@ _SLOPES = torch.linspace(1.55, 1.85, 61, dtype=torch.float64)
 def slope(node: Node, seen: Histogram, read: float, made: float) -> float | None:
     """The slope with the least squared error over the histogram of what GELU reads; None where that error is larger than what
     the rounding of its operand to multiples of `read`, and of its result to multiples of `made`, leave together."""
-    values, weights = torch.from_numpy(seen.centres), torch.from_numpy(seen.counts / max(int(seen.counts.sum()), 1))
+    values, counts = (torch.from_numpy(part) for part in seen.values)
+    weights = counts / counts.sum()
     kind = argument(node, 1, "approximate", "none")
 
     def exact(shift: float = 0.0) -> Tensor:

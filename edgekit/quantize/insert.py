@@ -16,7 +16,7 @@ from torch.fx import GraphModule, Node
 
 from edgekit.passes._graph import add_call, add_constant, aten, constant, only_user, sweep
 from edgekit.profiles import IntegerSupport
-from edgekit.quantize import dynamic, gelu, sites, weights
+from edgekit.quantize import bias, dynamic, gelu, sites, weights
 from edgekit.quantize.plan import Assignment, WeightFormat
 from edgekit.quantize.ranges import Histogram, Range
 from edgekit.quantize.sites import Site, is_floating_point, moves, operator_of
@@ -163,20 +163,25 @@ def crossings(graph_module: GraphModule, plan: Mapping[str, Assignment], support
     return Crossings(graph_module, chosen, support)
 
 
-def write(
-    graph_module: GraphModule,
-    plan: Mapping[str, Assignment],
-    support: IntegerSupport,
-    ranges: Mapping[str, Range],
-    histograms: Mapping[str, Histogram],
-) -> None:
-    """Rewrite the graph in place. Assignments, and the ranges and histograms of the tensors that its crossings want observed,
-    go by their nodes' names."""
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration tells of tensors of a graph, by their nodes' names."""
+
+    ranges: Mapping[str, Range]
+    """Of what the crossings of the plan want observed."""
+    histograms: Mapping[str, Histogram]
+    """Of the same."""
+    mean_inputs: Mapping[str, Tensor]
+    """What the layers whose biases are to be corrected read."""
+
+
+def write(graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport, calibrated: Calibrated) -> None:
+    """Rewrite the graph in place. Assignments go by their nodes' names."""
     within = crossings(graph_module, plan, support)
-    grids = within.grids({node: ranges[node.name] for node in within.observed})
-    slopes = _slopes(within, grids, histograms) if support.gelu == "sigmoid" else {}
+    grids = within.grids({node: calibrated.ranges[node.name] for node in within.observed})
+    slopes = _slopes(within, grids, calibrated.histograms) if support.gelu == "sigmoid" else {}
     for site in sites.find(graph_module):
-        _become(graph_module, site, plan[site.node.name], support, grids)
+        _become(graph_module, site, plan[site.node.name], support, grids, calibrated.mean_inputs.get(site.node.name))
     for node, grid in grids.items():
         _cross(graph_module, node, grid, within, slopes)
     for node in slopes:
@@ -186,19 +191,27 @@ def write(
 
 
 def _become(
-    graph_module: GraphModule, site: Site, assignment: Assignment, support: IntegerSupport, grids: Mapping[Node, Grid]
+    graph_module: GraphModule,
+    site: Site,
+    assignment: Assignment,
+    support: IntegerSupport,
+    grids: Mapping[Node, Grid],
+    mean_input: Tensor | None,
 ) -> None:
     """Write its weight, and what goes with it."""
+    shift = None if mean_input is None else bias.shift_by(site, mean_input)
     if assignment.activation == "dynamic":
         site = dynamic.computed(graph_module, site, support)
         dynamic.write(site, support)
     if assignment.weight is None or site.weight is None:
         return
-    if assignment.activation in _STATIC and site.bias is not None and assignment.weight == WeightFormat(kind="int8"):
-        scales = grids[site.activations[0]].scale * weights.scales_of(site.weight.values, site.weight.output_axis, support)
-        weights.round_bias(graph_module, site.node, site.bias, scales)
     stored = weights.stored(graph_module, site.node, site.weight, assignment.weight, support)
     site.node.replace_input_with(site.weight.node, stored)
+    if shift is not None:
+        bias.correct(graph_module, site, shift(bias.restored(graph_module, stored) - site.weight.values))
+    if assignment.activation in _STATIC and site.bias is not None and assignment.weight == WeightFormat(kind="int8"):
+        scales = grids[site.source].scale * weights.scales_of(site.weight.values, site.weight.output_axis, support)
+        weights.round_bias(graph_module, site.node, site.bias, scales)
 
 
 def _slopes(crossings: Crossings, grids: Mapping[Node, Grid], histograms: Mapping[str, Histogram]) -> dict[Node, float]:

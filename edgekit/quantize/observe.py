@@ -50,6 +50,17 @@ def histograms(function: Function, nodes: Iterable[Node], samples: Sequence[Tens
     return found
 
 
+def means(function: Function, nodes: Iterable[Node], samples: Sequence[Tensors]) -> dict[Node, Tensor]:
+    """The mean of each of `nodes` over all samples, element by element."""
+    found: dict[Node, Tensor] = {}
+
+    def add(node: Node, made: Tensor) -> None:
+        found[node] = found[node] + made / len(samples) if node in found else made / len(samples)
+
+    watch(function, set(nodes), samples, add)
+    return found
+
+
 def watch(function: Function, nodes: set[Node], samples: Iterable[Tensors], see: Callable[[Node, Tensor], None]) -> None:
     """Run the graph on each sample and show what each of `nodes` makes, when it is made. The graph's state stays as it is."""
 

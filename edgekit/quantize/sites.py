@@ -63,6 +63,19 @@ class Site:
         return [node for node in self.node.all_input_nodes if is_floating_point(node) and node not in own]
 
     @property
+    def source(self) -> Node:
+        """What it is applied to."""
+        source = self.node.args[0]
+        assert isinstance(source, Node)
+        return source
+
+    @property
+    def takes_bias(self) -> bool:
+        """Whether it has a constant weight and, or could have, a bias that is constant too."""
+        constant = self.bias is None or self.bias.op == "get_attr"
+        return self.weight is not None and self.operator in _WITH_BIAS and constant
+
+    @property
     def no_integers(self) -> str:
         """Why it cannot compute with integers whatever the runtime; empty where it can."""
         if self.operator in _TWO_OPERANDS and not all(isinstance(operand, Node) for operand in self.node.args[:2]):
