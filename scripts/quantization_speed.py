@@ -1,0 +1,156 @@
+"""edgekit's int8 in ONNX Runtime beside its fp32, and beside ONNX Runtime's own static quantization of the plain export."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rival
+
+import edgekit
+from edgekit import datasets, metrics, python_files, runtimes
+from edgekit.artifact import Artifact
+from edgekit.profiling import Measurement, ratio, table
+from edgekit.profiling.measurement import Estimate
+from edgekit.quiet import quiet
+from edgekit.runtimes import Array
+
+REPORT = Path(__file__).parent.parent / "reports" / "quantization_speed.md"
+MODELS = ("casvit_xs", "lsnet_t", "spartan_s", "affnet_et")
+COLUMNS = ("model", "artifact", "size", "p50 ms [95 %]", "edgekit fp32 takes", "SQNR to it, dB")
+DURATION_S = 3.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file that computes a model, and how near its outputs for the photographs are to the fp32 artifact's."""
+
+    model: str
+    title: str
+    file: Path
+    sqnr_db: float | None = None
+
+
+def main() -> None:
+    """Make the subjects of each model, measure them, and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path, help="a folder of photographs: all of them calibrate, and judge")
+    parser.add_argument("models", nargs="*", default=MODELS)
+    asked = parser.parse_args()
+    rows = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))]
+    with tempfile.TemporaryDirectory() as scratch:
+        for model in asked.models:
+            rows += measured(list(subjects(model, asked.images, Path(scratch))))
+            text = report(rows, asked.images, asked.models)
+            REPORT.write_text(text)
+    print(text)
+
+
+def subjects(model: str, images: Path, folder: Path) -> Iterator[Subject]:
+    """edgekit's fp32 artifact, its int8 one, and what ONNX Runtime's quantizer makes of the plain export."""
+    original = edgekit.export(model, "onnx", output=folder)
+    photographs = inputs_of(original, images)
+    quantized = edgekit.export(model, "onnx", output=folder, quantize={"scheme": "int8", "calibration": images})
+    made = [
+        ("edgekit int8", quantized.model_file),
+        ("ONNX Runtime's quantize_static", by_runtime(original, photographs, folder)),
+    ]
+    expected = outputs(original.model_file, photographs)
+    yield Subject(model, "edgekit fp32", original.model_file)
+    for title, file in made:
+        yield Subject(model, title, file, metrics.sqnr_db(expected, outputs(file, photographs)))
+
+
+def inputs_of(artifact: Artifact, images: Path) -> list[dict[str, Array]]:
+    """Every photograph as the artifact takes it."""
+    data = datasets.open(images, "train")
+    return [datasets.inputs_of(data[place], artifact.manifest.inputs) for place in range(len(data))]
+
+
+def outputs(file: Path, inputs: Sequence[dict[str, Array]]) -> Array:
+    """What a file gives for them: [inputs, elements]."""
+    with runtimes.open(str(file)) as session:
+        session.set_threads(1)
+        return np.stack([session.execute(list(given.values()))[0].ravel() for given in inputs])
+
+
+def by_runtime(artifact: Artifact, photographs: Sequence[dict[str, Array]], folder: Path) -> Path:
+    """The plain export, quantized as ONNX Runtime's documents say it should be for such a processor: its pre-processing,
+    activations uint8, weights int8 with a scale for each channel."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime states no types
+        def __init__(self, names: Sequence[str]) -> None:
+            self.given = (dict(zip(names, inputs.values(), strict=True)) for inputs in photographs)
+
+        def get_next(self) -> dict[str, Array] | None:
+            return next(self.given, None)
+
+    plain = folder / f"{artifact.manifest.model.name}-plain"
+    plain.mkdir()
+    with quiet():
+        python_files.load(rival.RIVALS / "onnxruntime_default.py").convert(
+            rival.source(artifact.manifest.recipe), plain, simplify=False
+        )
+        quant_pre_process(str(plain / "model.onnx"), str(plain / "prepared.onnx"), skip_symbolic_shape=True)
+        with runtimes.open(str(plain / "prepared.onnx")) as session:
+            reader = Reader([spec.name for spec in session.inputs])
+        quantization.quantize_static(
+            str(plain / "prepared.onnx"),
+            str(plain / "quantized.onnx"),
+            reader,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    return plain / "quantized.onnx"
+
+
+def measured(found: Sequence[Subject]) -> list[str]:
+    """The rows of one model's subjects, the fp32 artifact first, measured interleaved on one core."""
+    took = edgekit.profile([subject.file for subject in found], duration_s=DURATION_S)
+    return [row(subject, measurement, took[0]) for subject, measurement in zip(found, took, strict=True)]
+
+
+def row(subject: Subject, took: Measurement, original: Measurement) -> str:
+    """One line of the table."""
+    cells = [
+        subject.model,
+        subject.title,
+        f"{subject.file.stat().st_size / 1e6:.1f} MB",
+        table.milliseconds(took.p50_s),
+        "-" if took is original else times(ratio(original, took)),
+        "-" if subject.sqnr_db is None else f"{subject.sqnr_db:.1f}",
+    ]
+    return " | ".join(cells)
+
+
+def times(estimate: Estimate) -> str:
+    """A ratio with its interval."""
+    interval = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.2f}x{interval}"
+
+
+def report(rows: Sequence[str], images: Path, models: Sequence[str]) -> str:
+    """The report in Markdown."""
+    named = " ".join(models) if tuple(models) != MODELS else ""
+    command = f"scripts/quantization_speed {images.name} {named}".strip()
+    return "\n".join(
+        [
+            "# int8 in ONNX Runtime on one core\n",
+            f"Made by `{command}`: one thread, the same module and weights (initialised deterministically), the subjects of",
+            "a model interleaved in one run. All photographs calibrate, and judge: SQNR is over the outputs for all of them,",
+            "against edgekit's fp32 artifact.\n",
+            *(f"| {line} |" for line in rows),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
