@@ -1,0 +1,38 @@
+"""The rival of edgekit's int8 is quantized indeed, and computes the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import quantization_speed
+
+import edgekit
+from edgekit import metrics
+
+pytestmark = pytest.mark.slow
+
+_MODULE = """
+import torch
+from torch import nn
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(16 * 16, 10))
+"""
+
+
+def test_the_runtime_s_own_quantizer_makes_a_rival(tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(_MODULE)
+    original = edgekit.export(f"{tmp_path}/small.py:make", "onnx", input_shapes=[(1, 3, 8, 8)], output=tmp_path / "made")
+    random = np.random.default_rng(0)
+    (name,) = (tensor.name for tensor in original.manifest.inputs)
+    samples = [{name: random.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(8)]
+    file = quantization_speed.by_runtime(original, samples, tmp_path)
+    assert [node.op_type for node in onnx.load(file).graph.node].count("QuantizeLinear") >= 4
+    expected, found = (quantization_speed.outputs(path, samples) for path in (original.model_file, file))
+    assert expected.shape == (8, 10)
+    assert 20 < metrics.sqnr_db(expected, found) < 80
