@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.inspection import Memory, Placement, Report, Weight, compute_plan, counted, lint, liveness
 from edgekit.inspection.lint import Graph
 from edgekit.profiles import RuntimeProfile
 from edgekit.runtimes import coreml_reference
 from edgekit.runtimes.coreml_reference import package
-from edgekit.runtimes.coreml_reference.package import Block
+from edgekit.runtimes.coreml_reference.package import Block, Operation
 
 _METHOD = (
     "every result in program order in memory of its own, at its declared type; Core ML fuses operators, and the Neural Engine "
@@ -64,9 +66,18 @@ def _weights(body: Block) -> Iterator[Weight]:
                 yield Weight(lint.layer_name(name), dtype, shape, lint.size_bytes(declared) or 0)
         elif operation.operator.startswith("constexpr_") and (stored := list(lint.stored(operation))):
             name, declared = operation.outputs[0]
-            size, dtype = sum(size for size, _ in stored), max(stored)[1]
-            kind = f"{dtype} ({operation.operator.removeprefix('constexpr_')})"
+            size = sum(size for size, _ in stored)
+            kind = f"{_dtype(operation, max(stored)[1])} ({operation.operator.removeprefix('constexpr_')})"
             yield Weight(lint.layer_name(name), kind, tuple(size or 0 for size in declared.shape), size)
+
+
+def _dtype(operation: Operation, largest: str) -> str:
+    """What a compressed weight is stored as: by its palette's size, where it has one, for indices lie packed in bytes."""
+    (table,) = operation.arguments.get("lut", (None,))
+    if not isinstance(table, np.ndarray):
+        return largest
+    entries = table.shape[-2] if table.ndim > 1 else len(table)
+    return f"uint{max(1, (entries - 1).bit_length())}"
 
 
 def _memory(graph: Graph, weights_bytes: int) -> tuple[Memory | None, str]:

@@ -87,31 +87,36 @@ def _check_names(names: Iterable[str]) -> None:
 
 @functools.cache
 def _register_operators() -> None:
-    """Teach coremltools the operators of compressed weights that it has no translation for, or not for every shape."""
+    """Teach coremltools the operators of compressed weights, each named after the constant that it reads: it has no translation
+    for palettes, takes matrices alone in groups, and names the others by number."""
     from coremltools.converters.mil import Builder, register_torch_op
     from coremltools.converters.mil.frontend import _utils
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
     from coremltools.converters.mil.mil import types
 
     def from_palette(context: Any, node: Any) -> None:
-        """`edgekit::from_palette`."""
         indices, palette = (given.val for given in _get_inputs(context, node, expected=2))
         table = palette.reshape(*(1 for _ in indices.shape), -1, 1)
-        context.add(_utils._construct_constexpr_lut_op(indices, table, name=node.name))
+        context.add(_utils._construct_constexpr_lut_op(indices, table, name=node.inputs[0]), node.name)
+
+    def dequantize_per_channel(context: Any, node: Any) -> None:
+        integers, scales, zeros, axis = (given.val for given in _get_inputs(context, node, min_expected=4)[:4])
+        offsets = zeros.astype(integers.dtype)
+        made = _utils._construct_constexpr_dequant_op(integers, offsets, scales, axis=axis, name=node.inputs[0])
+        context.add(made, node.name)
 
     def dequantize_affine(context: Any, node: Any) -> None:
-        """`torchao::dequantize_affine` of a constant in blocks; coremltools' own takes matrices alone."""
         integers, _, scales, zeros, _, least, largest, *_ = _get_inputs(context, node, min_expected=7)
         width = int(largest.val - least.val).bit_length()
         kind = types.nptype_from_builtin(types.string_to_builtin(f"{'u' if least.val == 0 else ''}int{width}"))
         shifted = zeros is not None and zeros.val is not None and zeros.val.any()
         offset = {"offset": zeros.val.reshape(scales.val.shape).astype(kind)} if shifted else {}
-        made = Builder.constexpr_blockwise_shift_scale(
-            data=integers.val.astype(kind), scale=scales.val, name=node.name, **offset
-        )
-        context.add(made)
+        data = integers.val.astype(kind)
+        made = Builder.constexpr_blockwise_shift_scale(data=data, scale=scales.val, name=node.inputs[0], **offset)
+        context.add(made, node.name)
 
     register_torch_op(from_palette, torch_alias=["edgekit::from_palette"])
+    register_torch_op(dequantize_per_channel, torch_alias=["quantized_decomposed::dequantize_per_channel"], override=True)
     register_torch_op(dequantize_affine, torch_alias=["torchao::dequantize_affine"], override=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import edgekit
 from edgekit import metrics, passes, profiles, quantize, stored_weights
 from edgekit.program import Program, capture
 from edgekit.quantize import Request
@@ -47,6 +49,7 @@ IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    @functools.cache
     def make(scheme: str, device: str = "iphone", precision: str = "fp32") -> tuple[Path, Program]:
         torch.manual_seed(0)
         profile = profiles.for_target(profiles.load(device), "coreml")
@@ -82,13 +85,15 @@ def _sqnr_db(path: Path, program: Program) -> float:
 
 
 _WEIGHTS = {"stem": 64 * 27, "depthwise": 64 * 9, "pointwise": 64 * 64, "fc": 64 * 32}
-_OTHERS_BYTES = 4 * (64 * 3 + 32) + 64 * 16
-"""Biases in fp32, and what comes with a constant in the file."""
+_OTHERS_BYTES = 4 * (64 * 3 + 32) + 128 * 16
+"""Biases in fp32, and of each constant its header and what aligns it."""
 
 
 @pytest.mark.parametrize(
     ("scheme", "device", "operator", "bits"),
     [
+        ("int8-weight", "iphone", "constexpr_affine_dequantize", 8),
+        ("int8-weight", "iphone-16-pro", "constexpr_blockwise_shift_scale", 8),
         ("palettize-4", "iphone", "constexpr_lut_to_dense", 4),
         ("palettize-2", "iphone-16-pro", "constexpr_lut_to_dense", 2),
         ("palettize-3", "iphone-16-pro", "constexpr_lut_to_dense", 3),
@@ -97,9 +102,31 @@ _OTHERS_BYTES = 4 * (64 * 3 + 32) + 64 * 16
 def test_weights_of_few_bits_are_stored_as_such(made: Made, scheme: str, device: str, operator: str, bits: int) -> None:
     path, program = made(scheme, device)
     assert _operators(path)[operator] == len(_WEIGHTS)
+    kind = f"{'uint' if 'palettize' in scheme else 'int'}{bits} ({operator.removeprefix('constexpr_')})"
+    weights = {weight.name: weight.dtype for weight in edgekit.inspect(path).weights}
+    compressed = {name: dtype for name, dtype in weights.items() if not name.endswith("_bias")}
+    assert len(compressed) == len(_WEIGHTS)
+    assert set(compressed.values()) == {kind}
+    assert all(name.startswith(tuple(f"{layer}_weight" for layer in _WEIGHTS)) for name in compressed)
     assert _sqnr_db(path, program) > 120
-    tables_bytes = 4 * 2**bits * len(_WEIGHTS) if "palette" in scheme else 5 * (64 * 3 + 32)
+    tables_bytes = 4 * 2**bits * len(_WEIGHTS) if "palettize" in scheme else 5 * (64 * 3 + 32)
     assert _stored_bytes(path) < sum(_WEIGHTS.values()) * bits / 8 + tables_bytes + _OTHERS_BYTES
+
+
+def test_four_bits_in_groups_reach_a_pointwise_convolution(made: Made) -> None:
+    path, program = made("int4-weight", "iphone-16-pro")
+    report = edgekit.inspect(path)
+    found = {weight.name: weight.dtype for weight in report.weights}
+    assert found["pointwise_weight_int4"] == found["fc_weight_int4"] == "int4 (blockwise_shift_scale)"
+    loaded = package.load(path)
+    shapes = {
+        declared.shape
+        for operation in loaded.body.operations
+        if operation.operator == "constexpr_blockwise_shift_scale"
+        for _, declared in operation.outputs
+    }
+    assert shapes == {(64, 64, 1, 1), (32, 64)}
+    assert _sqnr_db(path, program) > 120
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

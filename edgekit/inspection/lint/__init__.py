@@ -16,7 +16,7 @@ from edgekit.profiles import RuntimeProfile
 from edgekit.runtimes.coreml_reference.package import Function, Operation, Reference, Type
 
 _PREFIX = re.compile(r"^(?:[bp]_)?folded_|^[bp]_")
-_SUFFIX = re.compile(r"_to_fp16$")
+_SUFFIX = re.compile(r"_(to|cast)_fp16$")
 _MOST_PARAMETERS = 10
 """The longest vector that is a parameter, the padding of five axes; what is longer is stored data."""
 
