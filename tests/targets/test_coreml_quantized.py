@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 import edgekit
-from edgekit import metrics, passes, profiles, quantize, stored_weights
+from edgekit import bisection, metrics, passes, profiles, quantize, stored_weights
 from edgekit.program import Program, capture
 from edgekit.quantize import Request
 from edgekit.quiet import quiet
-from edgekit.recipe import Quantize
+from edgekit.recipe import Quantize, Recipe
 from edgekit.runtimes import coreml_reference
 from edgekit.runtimes.coreml_reference import package
 from edgekit.targets import coreml
@@ -161,3 +161,15 @@ def test_half_precision_computes_nearly_the_same(made: Made) -> None:
         expected = program.functions["forward"].graph_module(IMAGE)[0].numpy()
     (found,) = coreml_reference.open(path).run({"x": IMAGE.numpy()}).values()
     assert metrics.sqnr_db(expected, found) > 30
+
+
+def test_no_operator_departs_from_the_quantized_graph(made: Made) -> None:
+    path, program = made("int8")
+    with quiet():
+        pair = bisection._Pair(program, path, Recipe(model="residual", target="coreml", precision="fp32"))
+        conversion, _ = pair.compare({"x": IMAGE.numpy()})
+    assert conversion.culprit is None
+    operators = {
+        operation.operator for operation in pair.function.body.operations if operation.outputs[0][0] in pair.counterparts
+    }
+    assert {"conv", "relu", "silu", "dequantize", "linear"} <= operators

@@ -23,6 +23,8 @@ from edgekit.runtimes.coreml_reference.package import Function, Operation, Refer
 _SAME = ("cast", "expand_dims", "identity", "reshape", "squeeze")
 """Operators of MIL whose result is their operand, element by element."""
 
+_QUANTIZED = ("int8", "uint8")
+
 _SAME_IN_ATEN = tuple(f"aten.{n}" for n in ("_to_copy", "alias", "clone", "flatten", "reshape", "squeeze", "unsqueeze", "view"))
 """Such operators of PyTorch's."""
 
@@ -36,11 +38,14 @@ class Counterpart:
 
 
 def find(function: Function, graph: Graph, output_names: Sequence[str]) -> dict[str, Counterpart]:
-    """The counterparts of the function's results, by their names; `output_names` are the graph's outputs, in order."""
+    """The counterparts of the function's results, by their names; `output_names` are the graph's outputs, in order.
+
+    Quantized tensors have none: coremltools moves their zero points.
+    """
     found = _by_name(function, graph)
     found |= {name: _of(node) for name, node in zip(output_names, tree_leaves(graph.output_node().args), strict=True)}
     _complete(function, found)
-    return found
+    return {name: counterpart for name, counterpart in found.items() if function.results[name].dtype not in _QUANTIZED}
 
 
 def _of(node: Node) -> Counterpart:
