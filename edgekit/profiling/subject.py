@@ -29,6 +29,8 @@ class Subject:
     """That was asked for."""
     directory: Path | None = None
     """The artifact's, where it is one: it holds reference inputs and outputs."""
+    data: tuple[str, ...] = ()
+    """Files that hold weights of a bare ONNX file, by their paths from its folder."""
 
     @property
     def model_file(self) -> Path:
@@ -75,11 +77,12 @@ def describe(subject: str | Path, batch: int | None = None) -> Subject:
         )
     from edgekit.inspection import FORMATS, onnx
 
-    files = [path, *(onnx.data_files(path) if path.suffix == ".onnx" else ())] if path.is_file() else list(path.rglob("*"))
-    size_bytes = sum(file.stat().st_size for file in files)
-    sha256 = artifact.sha256_of(*files) if path.is_file() else None
+    beside = onnx.data_files(path) if path.suffix == ".onnx" else []
+    size_bytes = sum(file.stat().st_size for file in ([path, *beside] if path.is_file() else path.rglob("*")))
+    sha256 = artifact.sha256_of(path, *beside) if path.is_file() else None
     target = FORMATS.get(path.suffix, path.suffix.removeprefix("."))
-    return Subject(name, name, Model(name=path.stem, target=target, sha256=sha256, size_bytes=size_bytes))
+    model = Model(name=path.stem, target=target, sha256=sha256, size_bytes=size_bytes)
+    return Subject(name, name, model, data=tuple(file.relative_to(path.parent).as_posix() for file in beside))
 
 
 def _shapes(name: str, manifest: Manifest, batch: int | None) -> tuple[tuple[int, ...], ...]:

@@ -48,12 +48,14 @@ class _Host:
         batch: int | None = None,
         cold: bool = False,
         gpu: int | None = None,
+        data: tuple[str, ...] = (),
     ) -> dict[str, Any]:
-        """Open and run once. Memory and time of the runtime's own libraries are not the model's."""
+        """Open and run once. Memory and time of the runtime's own libraries are not the model's. `data` are files that the
+        subject's reads in its folder."""
         if cores is not None:
             machine.pin(cores)
         _import_libraries(subject)
-        files = _files(subject)
+        files = [*_files(subject), *(Path(subject).parent / name for name in data)]
         was_cold = bool(cold and files and machine.forget_files(files))
         gc.collect()
         self._peak_before = machine.peak_resident_bytes()

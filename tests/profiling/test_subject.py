@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
+import onnx
 import pytest
 
 import edgekit
 from edgekit.errors import UsageError
-from edgekit.profiling import Settings, profile
+from edgekit.profiling import Settings, machine, profile, worker
 from edgekit.profiling.subject import describe
 
 
@@ -34,6 +36,22 @@ def test_a_bare_file_tells_its_target_and_its_size(tiny_artifact: Path) -> None:
     assert subject.model.size_bytes == (tiny_artifact / "model.onnx").stat().st_size
     with pytest.raises(UsageError, match="in the batch it was made for"):
         describe(tiny_artifact / "model.onnx", 2)
+
+
+def test_weights_beside_a_file_are_part_of_it(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = tmp_path / "split.onnx", tmp_path / "w.bin"
+    options = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 256}
+    onnx.save(onnx.load(tiny_artifact / "model.onnx"), model, **options)
+    subject = describe(model)
+    assert subject.data == ("w.bin",)
+    assert subject.model.size_bytes == model.stat().st_size + data.stat().st_size
+    put_out: list[Path] = []
+    monkeypatch.setattr(gc, "disable", lambda: None)  # this process goes on
+    monkeypatch.setattr(machine, "forget_files", lambda files: bool(put_out.extend(files)))
+    worker._Host().open(str(model), threads=1, cold=True, data=subject.data)
+    assert put_out == [model, data]
+    data.write_bytes(data.read_bytes()[::-1])
+    assert describe(model).label != subject.label
 
 
 def test_multiply_adds_and_shapes_grow_with_the_batch(any_batch: Path) -> None:

@@ -46,6 +46,7 @@ class WorkerTrial(Trial):
                 batch=subject.batch,
                 cold=cold,
                 **({} if gpu is None else {"gpu": gpu}),
+                **({"data": subject.data} if subject.data else {}),
             )
         except BaseException:
             self.close()
