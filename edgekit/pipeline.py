@@ -72,6 +72,7 @@ def export(
     profile = profiles.for_target(device, recipe.target)
     if recipe.max_batch is not None:
         profiles.require_dynamic_batch(device, recipe.target)
+    recipe = quantize.half_precision(recipe)
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
     order = passes.order_of(recipe.passes, recipe.approximations)
     artifact.check_output(directory, force=force)

@@ -96,6 +96,25 @@ class Request:
         return {node: self._means[node] for node in nodes}
 
 
+def half_precision(recipe: Recipe) -> Recipe:
+    """The recipe with `quantize: fp16` written as what it is, `precision: fp16`; any other as it is. Raises Unsupported for a
+    target that does not compute in fp16, and UsageError beside `precision: fp32`."""
+    from edgekit import targets
+
+    if recipe.quantize is None or recipe.quantize.scheme != "fp16":
+        return recipe
+    if "fp16" not in targets.find(recipe.target).PRECISIONS:
+        able = [name for name in targets.names() if "fp16" in targets.find(name).PRECISIONS]
+        raise Unsupported(
+            f"target {recipe.target} does not compute in fp16",
+            cause=f"{' and '.join(able)} does",
+            next_step=f"choose --target {able[0]}, or another scheme, such as int8-weight",
+        )
+    if recipe.precision == "fp32":
+        raise UsageError("fp16 and precision fp32 exclude each other", next_step="leave one of them out")
+    return recipe.model_copy(update={"precision": "fp16", "quantize": None})
+
+
 def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeProfile:
     """The profile by which the graph is rewritten, once it is known that what the recipe asks for can be asked. `given` tells
     that the caller has samples.
