@@ -72,6 +72,7 @@ def settle(model: onnx.ModelProto, profile: RuntimeProfile) -> None:
     _quantize_once(model.graph)
     _multiply_by_columns(model.graph)
     _pack_four_bits(model.graph)
+    _unpack_once(model.graph)
     if _MICROSOFT in profile.domains:
         _join_silu(model)
 
@@ -205,6 +206,52 @@ def _pack_four_bits(graph: onnx.GraphProto) -> None:
     for value in [value for value in graph.value_info if value.name in packed]:
         graph.value_info.remove(value)
     _drop_unread(graph)
+
+
+def _unpack_once(graph: onnx.GraphProto) -> None:
+    """Write the weights of what computes in floating point as products of constants: those ONNX Runtime multiplies when it
+    opens the model. A DequantizeLinear it computes in every run, and what reads it misses the layouts for constant weights."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    made = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    weights: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        weight = made.get(node.input[1]) if node.op_type in ("Conv", "Gemm", "MatMul") else None
+        has_kernel = node.op_type == "MatMul" and weight is not None and _block_size(weight)
+        if weight is not None and node.input[0] not in made and not has_kernel and {*weight.input} <= tensors.keys():
+            weights[weight.output[0]] = weight
+    for weight in weights.values():
+        _unpack(graph, weight, tensors)
+    _drop_unread(graph)
+
+
+def _unpack(graph: onnx.GraphProto, weight: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> None:
+    """Put in the place of a conversion of symmetric integers a product with their scales."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    if len(weight.input) > 2 and numpy_helper.to_array(tensors[weight.input[2]]).any():
+        return
+    integers, scales = tensors[weight.input[0]], numpy_helper.to_array(tensors[weight.input[1]])
+    axis, size = next(a.i for a in weight.attribute if a.name == "axis") % len(integers.dims), _block_size(weight)
+    whole, name = list(integers.dims), weight.output[0]
+    if size:
+        grouped = [*whole[:axis], whole[axis] // size, size, *whole[axis + 1 :]]
+        scales = np.expand_dims(scales, axis + 1)
+    else:
+        grouped = whole
+        scales = scales.reshape([-1 if place == axis else 1 for place in range(len(whole))])
+    shapes = {f"{name}_groups": np.array(grouped), f"{name}_whole": np.array(whole)}
+    constants = {f"{name}_scales": np.ascontiguousarray(scales), **shapes}
+    graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in constants.items())
+    steps = [
+        helper.make_node("Cast", [integers.name], [f"{name}_cast"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", [f"{name}_cast", f"{name}_groups"], [f"{name}_grouped"]),
+        helper.make_node("Mul", [f"{name}_grouped", f"{name}_scales"], [f"{name}_scaled"]),
+        helper.make_node("Reshape", [f"{name}_scaled", f"{name}_whole"], [name]),
+    ]
+    place = list(graph.node).index(weight)
+    graph.node.remove(weight)
+    for step in reversed(steps):
+        graph.node.insert(place, step)
 
 
 def _join_silu(model: onnx.ModelProto) -> None:

@@ -74,13 +74,16 @@ def test_four_bits_take_an_eighth_and_their_linears_have_kernels(tmp_path: Path)
     stored = sum(len(tensor.SerializeToString()) for tensor in graph.initializer)
     assert stored < 0.2 * 4 * parameters
     assert sum(tensor.data_type == onnx.TensorProto.INT4 for tensor in graph.initializer) == 3
-    assert _computed(path, tmp_path)["MatMulNBits"] == 2
+    computed = _computed(path, tmp_path)
+    assert computed["MatMulNBits"] == 2
+    assert not computed["DequantizeLinear"] + computed["Cast"], "the convolution's weight is unpacked as the model is opened"
 
 
 def test_eight_bits_take_a_quarter(tmp_path: Path) -> None:
     path, conversion, precision = _lowered("int8-weight", tmp_path)
     assert conversion > 90
     assert precision > 35
+    assert not {"DequantizeLinear", "Cast", "Mul"} & _computed(path, tmp_path).keys(), "unpacked as the model is opened"
     integers = [tensor for tensor in onnx.load(path).graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
     assert sum(len(tensor.raw_data) for tensor in integers if len(tensor.dims) > 1) == 64 * 128 + 128 * 128 + 128 * 96
 
