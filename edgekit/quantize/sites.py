@@ -146,10 +146,8 @@ def find(graph_module: GraphModule) -> list[Site]:
 
 
 def moves(node: Node) -> bool:
-    """Whether the results of a call are some of its operand's values, and zeros."""
-    name = operator_of(node)
-    places = {"constant_pad_nd": 2, "pad": 3}
-    return name in MOVES or (name in places and not argument(node, places[name], "value"))
+    """Whether the results of a call are some of its operand's values."""
+    return operator_of(node) in MOVES
 
 
 def _both(setting: Any) -> tuple[Any, ...]:

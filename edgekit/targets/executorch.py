@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from edgekit.errors import ConversionError
 from edgekit.profiles import RuntimeProfile
@@ -17,15 +20,8 @@ PRECISIONS = ("fp32",)
 DEVICE = "host"
 REQUIRES = ("torch", "executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner")
 
-_INTEGERS_TOO = (
-    "constant_pad_nd.default",
-    "gelu.default",
-    "hardswish.default",
-    "leaky_relu.default",
-    "sigmoid.default",
-    "tanh.default",
-)
-"""What XNNPACK computes with int8 (from a table, most of them) though its partitioner takes it in floating point alone."""
+_INTEGERS_TOO = ("gelu.default", "hardswish.default", "leaky_relu.default", "sigmoid.default", "tanh.default")
+"""What XNNPACK computes with int8, most of it from tables, though its partitioner takes it in floating point alone."""
 
 
 def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Path]:
@@ -33,12 +29,24 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    edge = to_edge_transform_and_lower(program.export(), partitioner=[XnnpackPartitioner(_taken())])
+    with _paddings_left():
+        edge = to_edge_transform_and_lower(program.export(), partitioner=[XnnpackPartitioner(_taken())])
     _require_delegated(edge.exported_program().graph_module)
     path = directory / "model.pte"
     with path.open("wb") as stream:
         edge.to_executorch().write_to_file(stream)
     return [path]
+
+
+@contextlib.contextmanager
+def _paddings_left() -> Iterator[None]:
+    """Keep XNNPACK's lowering from making integers of every padding that reads a dequantized tensor: it means those before
+    convolutions, and of the others comes a program that does not load, or that computes something else."""
+    from executorch.backends.xnnpack._passes.insert_pad_qdq import InsertPadQDQPass
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    with mock.patch.object(InsertPadQDQPass, "call", lambda self, graph_module: PassResult(graph_module, False)):
+        yield
 
 
 def _taken() -> list[Any]:

@@ -61,6 +61,29 @@ def test_tables_give_every_value_that_the_function_does(tmp_path: Path) -> None:
         assert (reference.numpy() == other).all()
 
 
+class Padded(nn.Module):
+    """A padding of what an integer operator makes, which an exponential reads in floating point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.last(self.first(x))
+        return torch.exp(nn.functional.pad(y, (1, 2)))
+
+
+@pytest.mark.slow
+def test_a_padding_of_what_integers_made_is_right(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = noise(1, 4, 8, 8)
+    program = quantized(ask(Padded(), image, support=EVERYWHERE))
+    (expected,) = run(program, image)
+    with runtime.open(_lowered(program, tmp_path)) as session:
+        (found,) = session.execute([image.numpy()])
+    assert metrics.sqnr_db(expected.numpy(), found) > 100
+
+
 @pytest.mark.slow
 def test_what_its_partitioner_refuses_is_an_error_and_not_another_result(tmp_path: Path) -> None:
     request = ask(nn.Conv2d(4, 4, 3), noise(1, 4, 8, 8), support=EVERYWHERE)
