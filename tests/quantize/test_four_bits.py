@@ -29,6 +29,7 @@ def _stored(weight: Tensor, form: WeightFormat, kind: str = "linear") -> tuple[T
     node = weights.stored(graph_module, site.node, site.weight, form, INTEGERS)
     site.node.replace_input_with(site.weight.node, node)
     graph_module.graph.output_node().args = ((node,),)
+    graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
     return graph_module(torch.empty(0))[0].reshape(weight.shape), program
 

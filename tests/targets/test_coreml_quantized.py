@@ -125,7 +125,7 @@ def test_four_bits_in_groups_reach_a_pointwise_convolution(made: Made) -> None:
         if operation.operator == "constexpr_blockwise_shift_scale"
         for _, declared in operation.outputs
     }
-    assert shapes == {(64, 64, 1, 1), (32, 64)}
+    assert shapes == {(64, 64, 1, 1), (32, 64), (64, 3, 3, 3), (64, 1, 3, 3)}, "the last two in eight bits"
     assert _sqnr_db(path, program) > 120
 
 

@@ -1,7 +1,7 @@
 """int4-weight: weights of four bits, a scale for every 32 input channels: an eighth of the size, and no calibration.
 
 Where the runtime has no such kernel beside floating-point activations, those get eight bits in ranges of each run's own.
-Weights that do not fall into groups get eight bits.
+Weights that do not fall into groups get eight bits, and so do other convolutions, where the runtime takes those.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def assign(site: Site, support: IntegerSupport, argument: int | None) -> Assignm
     if site.weight is None:
         return site.left("it has no constant weight")
     if site.operator == "conv2d" and not site.is_pointwise:
-        return site.left("four bits are for linears and pointwise convolutions")
+        why = "four bits are for linears and pointwise convolutions"
+        if site.operator in support.weights.get("int8", ()):
+            return site.becomes(weight=WeightFormat(kind="int8"), why=f"eight bits: {why}")
+        return site.left(why)
     activation: ActivationFormat | None = None
     if site.operator not in support.weights.get("int4", ()):
         if reason := site.no_dynamic("int4", support):
