@@ -29,6 +29,7 @@ from edgekit.sources import LoadedModel
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.profiling.measurement import OperatorProfile
     from edgekit.program import Function, Program
 
 Progress = Callable[[str], None]
@@ -104,7 +105,8 @@ def export(
         record, folded = None, program
         if recipe.quantize is not None:
             with stage("quantize"):
-                request = quantize.request(program, profile, recipe, calibration, model.name, spectral, announce)
+                timed = _operator_times(worker, recipe, profile, work) if device.transport == profiles.HOST else None
+                request = quantize.request(program, profile, recipe, calibration, model.name, spectral, announce, timed)
                 program, record = quantize.run(request, calibration, work)
         with stage("hand over"):
             saved = _saved(program, recipe.target, work)
@@ -133,6 +135,8 @@ def export(
                 record = record.model_copy(update={"speed": _speed(recipe, device, given, files[0], work)})
         with stage("write"):
             built = files[0].parent
+            if record is not None:
+                shutil.move(work / artifact.PLAN, built)
             artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, record, files, proof, stage))
             cache.keep(built, key)
             artifact.publish(built, directory, force=force)
@@ -181,6 +185,24 @@ def _lowered(worker: Worker, saved: Path, target: str, profile: RuntimeProfile, 
     built.mkdir()
     files: list[Path] = worker.call("edgekit.targets:lower_saved", target, saved, profile, built, stage=f"lowering to {target}")
     return files
+
+
+def _operator_times(
+    worker: Worker, recipe: Recipe, profile: RuntimeProfile, work: Path
+) -> Callable[[Program], OperatorProfile]:
+    """What tells where the time of a program goes, lowered as the recipe's target does it and run on this machine."""
+
+    def measure(program: Program) -> OperatorProfile:
+        with scratch.folder(work) as folder:
+            saved = _saved(program.copy(), recipe.target, folder)
+            files = _lowered(worker, saved, recipe.target, profile, folder)
+            forward = program.functions["forward"]
+            arrays = [tensor.numpy() for tensor in forward.example_inputs.values()]
+            timing = "edgekit.profiling.operators:of_file"
+            found: OperatorProfile = worker.call(timing, files[0], *forward.border(), arrays, stage="timing operators")
+            return found
+
+    return measure
 
 
 def _approximated(program: Program, profile: RuntimeProfile, order: Sequence[str]) -> Function | None:

@@ -38,6 +38,12 @@ class Quantize(typed_yaml.Frozen):
     """By what channels are scaled beforehand, between the layers that make and read them, so that one scale fits them all."""
     correct_bias: bool = True
     """Whether biases make up for what quantizing a weight shifts the mean of its layer's result by, where there are samples."""
+    least_sqnr_db: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Of the outputs, for the scheme `mixed`, which takes one of three bounds."""
+    most_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of all operators together, as they are measured one by one."""
+    most_size_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of the weights, in millions of bytes."""
 
     @property
     def is_plan(self) -> bool:

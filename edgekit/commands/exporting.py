@@ -80,6 +80,13 @@ def export(
         Path | None, typer.Option(help="A folder of images or an .npz to find ranges by, of the kind the model will see.")
     ] = None,
     ranges: Annotated[str | None, typer.Option(help="How ranges are told from it: mse, percentile or min-max.")] = None,
+    least_sqnr_db: Annotated[float | None, typer.Option(help="With mixed: the fastest whose outputs keep this SQNR.")] = None,
+    most_latency_ms: Annotated[
+        float | None, typer.Option(help="With mixed: the most accurate whose operators take no longer on this machine.")
+    ] = None,
+    most_size_mb: Annotated[
+        float | None, typer.Option(help="With mixed: the most accurate whose weights take no more.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder that receives MODEL-TARGET[-SCHEME].")] = Path(
         "artifacts"
     ),
@@ -106,7 +113,14 @@ def export(
         "precision": precision,
         "passes": None if passes is None else tuple(name.strip() for name in passes.split(",") if name.strip()),
         "approximations": tuple(approximate) if approximate else None,
-        "quantize": _quantize(scheme=quantize, calibration=calibration, ranges=ranges),
+        "quantize": _quantize(
+            scheme=quantize,
+            calibration=calibration,
+            ranges=ranges,
+            least_sqnr_db=least_sqnr_db,
+            most_latency_ms=most_latency_ms,
+            most_size_mb=most_size_mb,
+        ),
     }
     made: list[Artifact] = []
     common = {**request, "output": output, "force": force, "use_cache": not no_cache}
@@ -203,7 +217,9 @@ def _shapes(given: list[str] | None) -> tuple[tuple[int, ...], ...] | None:
 def _quantize(**given: Any) -> dict[str, Any] | None:
     asked = {key: value for key, value in given.items() if value is not None}
     if asked and "scheme" not in asked:
-        raise UsageError(f"--{next(iter(asked))} is for quantization", next_step="add --quantize SCHEME, such as int8")
+        raise UsageError(
+            f"--{next(iter(asked)).replace('_', '-')} is for quantization", next_step="add --quantize SCHEME, such as int8"
+        )
     return asked or None
 
 

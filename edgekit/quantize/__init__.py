@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgekit import artifact
     from edgekit.borders import Tensors
     from edgekit.profiles import IntegerSupport, RuntimeProfile
+    from edgekit.profiling.measurement import OperatorProfile
     from edgekit.program import Program
     from edgekit.quantize.calibration import Calibration
     from edgekit.quantize.ranges import Histogram, Range
@@ -56,6 +57,8 @@ class Request:
     announce: Callable[[str], None] = lambda stage: None
     scaled: tuple[str, ...] = ()
     """The nodes of `program` whose channels were scaled for quantization."""
+    operator_times: Callable[[Program], OperatorProfile] | None = None
+    """Where the time of a run goes once this program is lowered, on this machine; None where that is not the device."""
     _histograms: dict[Node, Histogram] = field(default_factory=dict)
     _ranges: dict[Node, Range] = field(default_factory=dict)
     _means: dict[Node, Tensor] = field(default_factory=dict)
@@ -66,6 +69,10 @@ class Request:
         from edgekit.quantize import sites
 
         return sites.find(self.program.functions["forward"].graph_module)
+
+    def is_spectral(self, site: Site) -> bool:
+        """Whether the module that an operator is from, or one around that, transforms to frequencies."""
+        return any(site.module == path or (path and site.module.startswith(f"{path}.")) for path in self.spectral)
 
     def histograms(self, nodes: Sequence[Node]) -> dict[Node, Histogram]:
         """What those tensors were over the calibration samples; each is watched once."""
@@ -124,14 +131,14 @@ def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeP
     """
     assert recipe.quantize is not None
     settings = recipe.quantize
+    _check_bounds(settings)
     if profile.integers is None:
         raise Unsupported(
             f"nothing is known of what {recipe.target} computes with integers on this device",
             cause="its device profile has no `integers`",
             next_step="choose another --device, or write what the runtime has into a profile of your own",
         )
-    static = _needs_samples(settings)
-    if static and not given and settings.calibration is None:
+    if _needs_samples(settings) and not given and settings.calibration is None:
         raise UsageError(
             f"{settings.scheme} needs calibration samples",
             cause="the ranges of activations are found by running the model on them",
@@ -142,7 +149,34 @@ def checked(recipe: Recipe, profile: RuntimeProfile, *, given: bool) -> RuntimeP
             f"the calibration data {settings.calibration} do not exist",
             next_step="check the path: a folder of images, or an .npz",
         )
-    return profile.model_validate({**profile.model_dump(), **profile.integers.instead}) if static else profile
+    return profile_for(plans.read(Path(settings.scheme)).scheme if settings.is_plan else settings.scheme, profile)
+
+
+def profile_for(scheme: str, profile: RuntimeProfile) -> RuntimeProfile:
+    """The profile by which the graph is rewritten that `scheme` makes a plan of: plans fit no other. Raises UnknownName."""
+    assert profile.integers is not None
+    of_integers = schemes.find(scheme)[0].CALIBRATED
+    return profile.model_validate({**profile.model_dump(), **profile.integers.instead}) if of_integers else profile
+
+
+def _check_bounds(settings: Quantize) -> None:
+    """Raise UsageError unless exactly one bound is given to a scheme that takes bounds, and none to another."""
+    taken: tuple[str, ...] = () if settings.is_plan else getattr(schemes.find(settings.scheme)[0], "BOUNDS", ())
+    known = ("least_sqnr_db", "most_latency_ms", "most_size_mb")
+    given = [name for name in known if getattr(settings, name) is not None]
+    options = {name: f"--{name.replace('_', '-')}" for name in known}
+    if given and not taken:
+        raise UsageError(
+            f"{settings.scheme} takes no {options[given[0]]}",
+            cause="it does the same whatever the bound is",
+            next_step=f"choose --quantize mixed, or leave {options[given[0]]} out",
+        )
+    if taken and len(given) != 1:
+        raise UsageError(
+            f"{settings.scheme} takes exactly one bound, not {len(given)}",
+            cause=f"given: {', '.join(options[name] for name in given) or 'none'}",
+            next_step=f"give one of {', '.join(options[name] for name in taken)}",
+        )
 
 
 def identity(recipe: Recipe) -> str:
@@ -173,11 +207,14 @@ def request(
     model: str,
     spectral: frozenset[str],
     announce: Callable[[str], None],
+    operator_times: Callable[[Program], OperatorProfile] | None = None,
 ) -> Request:
     """What the recipe asks for of a rewritten program, which stays as it is."""
     assert recipe.quantize is not None
     assert profile.integers is not None
-    return equalized(Request(program, profile.integers, recipe.quantize, calibration.samples, model, spectral, announce))
+    made = Request(program, profile.integers, recipe.quantize, calibration.samples, model, spectral, announce)
+    made.operator_times = operator_times
+    return equalized(made)
 
 
 def equalized(asked: Request) -> Request:
@@ -231,7 +268,7 @@ def make_plan(asked: Request) -> Plan:
 
 
 def _assigned(scheme: ModuleType, site: Site, asked: Request, argument: int | None) -> Assignment:
-    if any(site.module == spectral or (spectral and site.module.startswith(f"{spectral}.")) for spectral in asked.spectral):
+    if asked.is_spectral(site):
         why = "frequencies span more than eight bits can tell apart"
         return Assignment(node=site.node.name, operator=site.operator, module=site.module, why=why)
     made: Assignment = scheme.assign(site, asked.support, argument)

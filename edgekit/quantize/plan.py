@@ -85,6 +85,8 @@ class Plan(typed_yaml.Frozen):
     """The hash of the rewritten graph: its operators, their order and shapes, without the weights' values."""
     scheme: str
     """The scheme that made it."""
+    why: str = ""
+    """What it promises, and how that is known, where it was chosen among others."""
     sites: tuple[Assignment, ...]
 
     def require_for(self, graph: str, model: str) -> None:

@@ -12,11 +12,12 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit import runtimes
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
-from edgekit.runtimes import Array, Session
+from edgekit.runtimes import Array, Session, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.devices import Device
@@ -65,6 +66,14 @@ def of_session(session: Session, arrays: Sequence[Array]) -> OperatorProfile:
         reason=f"{session.runtime} tells no operator's time: profile the same model's ONNX artifact, or the model itself "
         "(PyTorch eager), for theirs"
     )
+
+
+def of_file(
+    model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], arrays: Sequence[Array]
+) -> OperatorProfile:
+    """The operators of a model file, likewise; its runtime takes as many threads as it likes."""
+    with runtimes.find(model_file.suffix).open(model_file, inputs, outputs) as session:
+        return of_session(session, arrays)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ A scheme file is found by its name (`int8-dynamic` is `int8_dynamic.py`; `palett
 - `assign(site, support, argument) -> Assignment`: what one operator becomes on a runtime, or why it stays in floating point;
 - `CALIBRATED`: whether it needs calibration samples.
 
-One that looks at the whole model exports `plan(request) -> Plan` in place of `assign`.
+One that looks at the whole model exports `plan(request) -> Plan` in place of `assign`, and `BOUNDS` where it takes one of the
+settings that bound what it costs.
 """
 
 from __future__ import annotations

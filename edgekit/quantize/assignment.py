@@ -1,0 +1,194 @@
+"""The search for an assignment: which operators of a plan go back to floating point, for the noise removed and its price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgekit.errors import ConversionError
+from edgekit.quantize import Request, apply, noise
+from edgekit.quantize.costs import Costs
+from edgekit.quantize.plan import Assignment, Plan
+from edgekit.quantize.sensitivity import SAMPLES, spread
+
+_TRIED = 8
+"""Samples on which an assignment is tried: those that the artifact will be proved on are among them."""
+_TOGETHER = 4
+"""The most operators that go back to floating point for one tensor."""
+_ROUNDS = 8
+_STRICTER = 0.95
+"""Than the last try shows to be needed: each is one of few."""
+_NOTICED = 0.002
+"""The least part of the whole cost by which floating point must be cheaper to be chosen for that."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """Operators that may go back to floating point together."""
+
+    names: frozenset[str]
+    removed: float
+    """Noise, relative to the signal."""
+    cost: float
+
+    def worth(self, needed: float) -> float:
+        """Noise removed, of what is `needed`, for what it costs."""
+        return min(self.removed, needed) / self.cost if self.cost > 0 else float("inf")
+
+
+class Search:
+    """What each assignment would cost, in noise and in what is to be saved."""
+
+    def __init__(self, asked: Request, base: Plan, price: Callable[[Request, Plan], Costs]) -> None:
+        self.asked, self.base, self._price = asked, base, price
+        self.names = frozenset(one.node for one in base.sites if one.changes)
+        found = noise.Sources(asked.program, apply(asked, base), base)
+        asked.announce("measure sensitivity")
+        powers = found.measure(spread(asked.samples, SAMPLES))
+        self.sources = found.all
+        self._power = [power.relative for power in powers]
+        self._of_site: dict[str, list[int]] = {}
+        for place, source in enumerate(self.sources):
+            for name in source.touches:
+                self._of_site.setdefault(name, []).append(place)
+        groups = [source.touches for source in self.sources if 1 < len(source.touches) <= _TOGETHER]
+        self._groups = list(dict.fromkeys([*(frozenset((one.node,)) for one in base.sites if one.changes), *groups]))
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Found when they are first wanted: to measure them takes a while."""
+        return self._price(self.asked, self.base)
+
+    def noise_of(self, floats: frozenset[str]) -> float:
+        """With these operators in floating point, if noise added up."""
+        return sum(power for source, power in zip(self.sources, self._power, strict=True) if source.touches - floats)
+
+    def cost_of(self, floats: frozenset[str]) -> float:
+        return self.costs.of(floats, self.sources)
+
+    def moves(self, floats: frozenset[str]) -> Iterator[Move]:
+        """What may go back to floating point next; something stays quantized."""
+        for group in self._groups:
+            names = group - floats
+            after = floats | names
+            if not names or after >= self.names:
+                continue
+            touched = sorted({place for name in names for place in self._of_site.get(name, ())})
+            before = [place for place in touched if self.sources[place].touches - floats]
+            removed = sum(self._power[place] for place in before if not self.sources[place].touches - after)
+            crossings = sum(
+                self.costs.crossing_of(self.sources[place], after) - self.costs.crossing_of(self.sources[place], floats)
+                for place in touched
+            )
+            own = sum(-self._saved(name) for name in sorted(names))
+            yield Move(names, removed, own + crossings)
+
+    def _saved(self, name: str) -> float:
+        """By floating point, crossings aside; below 0 where that costs."""
+        floating, quantized = self.costs.each.get(name, (0.0, 0.0))
+        return quantized - floating
+
+    def fastest(self) -> frozenset[str]:
+        """What is the better for floating point whatever the bound is."""
+        floats: frozenset[str] = frozenset()
+        least = _NOTICED * self.cost_of(floats)
+        while found := [move for move in self.moves(floats) if move.cost < -least]:
+            floats |= min(found, key=lambda move: move.cost).names
+        return floats
+
+    def quiet(self, target: float, floats: frozenset[str]) -> frozenset[str] | None:
+        """The cheapest with no more noise than `target`, `floats` and more in floating point; None where there is none."""
+        always = floats
+        while (needed := self.noise_of(floats) - target) > 0:
+            found = [move for move in self.moves(floats) if move.removed > 0]
+            if not found:
+                return None
+            floats |= max(found, key=lambda move: move.worth(needed)).names
+        for name in sorted(floats - always, key=lambda name: (self._saved(name), name)):
+            back = floats - {name}
+            if self.noise_of(back) <= target and self.cost_of(back) < self.cost_of(floats):
+                floats = back
+        return floats
+
+    def tried(self, floats: frozenset[str]) -> float:
+        """The noise that it really makes: of the worst sample and output."""
+        quantized = apply(self.asked, self.plan(floats))
+        return max(power.worst for power in noise.of_program(self.asked.program, quantized, spread(self.asked.samples, _TRIED)))
+
+    def told(self, floats: frozenset[str], made: float) -> str:
+        """What is expected of an assignment, and how that is known."""
+        cost, least, most = (self.costs.told(self.cost_of(these)) for these in (floats, frozenset[str](), self.names))
+        return (
+            f"{noise.sqnr_db(made):.1f} dB on the worst of {min(_TRIED, len(self.asked.samples))} samples; {cost}, with all "
+            f"quantized {least}, with none {most}: {self.costs.how}"
+        )
+
+    def plan(self, floats: frozenset[str], why: str = "") -> Plan:
+        """The base but for `floats`."""
+        share = dict.fromkeys(self.names, 0.0)
+        for source, power in zip(self.sources, self._power, strict=True):
+            share[source.site] = share.get(source.site, 0.0) + power
+        total = sum(share.values()) or 1.0
+        assigned = tuple(
+            _left(one, f"{noise.sqnr_db(share[one.node]):.1f} dB alone, {share[one.node] / total:.1%} of the noise")
+            if one.node in floats
+            else one
+            for one in self.base.sites
+        )
+        return self.base.model_copy(update={"scheme": "mixed", "sites": assigned, "why": why})
+
+    def meeting(self, least_sqnr_db: float) -> Plan:
+        """The fastest that keeps the bound on every sample tried. Raises ConversionError where nothing does."""
+        allowed = 10 ** (-least_sqnr_db / 10)
+        gentlest = min(sorted(self.names), key=lambda name: self.noise_of(self.names - {name}))
+        last = self.names - {gentlest}
+        if (made := self.tried(last)) > allowed:
+            raise ConversionError(
+                f"no assignment of {self.base.model} reaches {least_sqnr_db:g} dB",
+                cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
+                next_step="ask for less, or export without --quantize",
+            )
+        always, target = self.fastest(), allowed
+        for _ in range(_ROUNDS):
+            floats = self.quiet(target, always)
+            if floats is None:
+                break
+            tried = self.tried(floats)
+            if tried <= allowed:
+                return self._trimmed(floats, always, tried, allowed)
+            target = _STRICTER * self.noise_of(floats) * allowed / tried
+        return self.plan(last, self.told(last, made))
+
+    def _trimmed(self, floats: frozenset[str], always: frozenset[str], made: float, allowed: float) -> Plan:
+        """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""
+        for name in sorted(floats - always, key=lambda name: (self._saved(name), name))[:_ROUNDS]:
+            back = floats - {name}
+            if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back)) <= allowed:
+                floats, made = back, tried
+        return self.plan(floats, self.told(floats, made))
+
+    def within(self, most: float) -> Plan:
+        """The most accurate that costs no more than `most` units. Raises ConversionError where nothing does, and where floating
+        point does."""
+        floats, known = self.fastest(), self.costs
+        budget, whole = most * known.unit, self.cost_of(self.names)
+        if self.cost_of(floats) > budget:
+            raise ConversionError(
+                f"no assignment of {self.base.model} takes as little as {most:g} {known.unit_name}",
+                cause=f"with all quantized that can be, it takes {known.told(self.cost_of(floats))}",
+                next_step="ask for more, or choose a smaller model",
+            )
+        if whole <= budget:
+            raise ConversionError(
+                f"{self.base.model} takes no more than {most:g} {known.unit_name} as it is",
+                cause=f"in floating point it takes {known.told(whole)}",
+                next_step="export without --quantize, or ask for less",
+            )
+        while found := [one for one in self.moves(floats) if one.removed > 0 and self.cost_of(floats) + one.cost <= budget]:
+            floats |= max(found, key=lambda one: one.worth(one.removed)).names
+        return self.plan(floats, self.told(floats, self.tried(floats)))
+
+
+def _left(one: Assignment, why: str) -> Assignment:
+    return one.model_copy(update={"weight": None, "activation": None, "why": why})

@@ -1,0 +1,210 @@
+"""`mixed`: what it leaves in floating point for a bound, and its plan's way into an artifact and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import Command
+from quantizing import Net, ask, noise, quantized
+from torch import nn
+
+from edgekit import artifact, quantize
+from edgekit.errors import ConversionError, Unsupported
+from edgekit.profiling.measurement import OperatorProfile, OperatorTime
+from edgekit.program import Program
+from edgekit.quantize import Request, costs
+from edgekit.quantize import plan as plans
+from edgekit.quantize.noise import Sources, of_program, sqnr_db
+from edgekit.quantize.plan import Plan, WeightFormat
+
+_FACTORY = """
+import torch
+from torch import nn
+
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU(), nn.Conv2d(16, 32, 1), nn.ReLU()),
+        *(nn.Conv2d(32, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 6)),
+    )
+"""
+
+
+def _row() -> Net:
+    """Three convolutions in a row, the first of which is small and the last large."""
+    torch.manual_seed(0)
+    parts = {"first": nn.Conv2d(3, 8, 1), "second": nn.Conv2d(8, 8, 3, padding=1), "third": nn.Conv2d(8, 64, 3, padding=1)}
+    return Net(lambda net, x: net.third(net.second(net.first(x).relu()).relu()), **parts)
+
+
+def _request(**bound: float) -> Request:
+    request = ask(_row(), noise(1, 3, 8, 8), scheme="mixed", **bound)
+    request.samples = [{"x0": noise(1, 3, 8, 8, seed=seed)} for seed in range(1, 13)]
+    return request
+
+
+def _left(plan: Plan) -> list[str]:
+    return [one.module for one in plan.sites if one.operator == "conv2d" and not one.changes]
+
+
+def _worst_db(request: Request, plan: Plan) -> float:
+    return sqnr_db(max(power.worst for power in of_program(request.program, quantized(request, plan), request.samples)))
+
+
+def test_a_bound_that_int8_meets_leaves_nothing() -> None:
+    assert not _left(quantize.make_plan(_request(least_sqnr_db=20)))
+
+
+@pytest.mark.parametrize("least_sqnr_db", [40, 43])
+def test_the_bound_is_kept(least_sqnr_db: float) -> None:
+    request = _request(least_sqnr_db=least_sqnr_db)
+    plan = quantize.make_plan(request)
+    assert _left(plan)
+    assert _worst_db(request, plan) >= least_sqnr_db
+    assert "not measured" in plan.why
+
+
+def test_a_bound_that_nothing_meets_names_the_best() -> None:
+    with pytest.raises(ConversionError, match="no assignment of net reaches 120 dB") as raised:
+        quantize.make_plan(_request(least_sqnr_db=120))
+    assert "leaves 4" in raised.value.cause or "leaves 5" in raised.value.cause
+
+
+def test_within_a_size_weights_alone_are_of_eight_bits() -> None:
+    request = _request(most_size_mb=0.008)
+    plan = quantize.make_plan(request)
+    assert _left(plan)
+    assert {one.activation for one in plan.sites} == {None}
+    stored = [(site, one) for site, one in zip(request.sites, plan.sites, strict=True) if site.weight is not None]
+    bytes_ = sum(site.weight.values.numel() * (1 if one.changes else 4) for site, one in stored if site.weight)
+    assert bytes_ <= 8000
+    less = _request(most_size_mb=0.0065)
+    smaller = quantize.make_plan(less)
+    assert set(_left(smaller)) < set(_left(plan))
+    assert _worst_db(less, smaller) < _worst_db(request, plan)
+
+
+@pytest.mark.parametrize(("size", "why"), [(0.001, "no assignment of net takes as little as 0.001 MB"), (1.0, "as it is")])
+def test_a_size_that_nothing_has_or_all_has_is_said_to_be_one(size: float, why: str) -> None:
+    with pytest.raises(ConversionError, match=why):
+        quantize.make_plan(_request(most_size_mb=size))
+
+
+def test_no_latency_is_promised_from_estimates() -> None:
+    with pytest.raises(Unsupported, match="no latency can be promised"):
+        quantize.make_plan(_request(most_latency_ms=1.0))
+
+
+def _timed(program: Program) -> OperatorProfile:
+    """Each convolution takes 2 ms, with integers 1 ms; `second` is the slower with integers."""
+    calls = [
+        node for node in program.functions["forward"].graph_module.graph.nodes if str(node.target) == "aten.conv2d.default"
+    ]
+    times = []
+    for module, node in zip(("first", "second", "third"), calls, strict=True):
+        integers = node.args[1].op != "get_attr"
+        taken = {"second": 3e-3}.get(module, 1e-3) if integers else 2e-3
+        times.append(OperatorTime(module, "Conv", taken, module=module))
+    return OperatorProfile(operators=tuple(times), runs=1)
+
+
+def test_measured_times_decide() -> None:
+    """What is slower with integers is in floating point whatever the bound; within a latency the noisiest goes next."""
+    request = _request(least_sqnr_db=20)
+    request.operator_times = _timed
+    plan = quantize.make_plan(request)
+    assert _left(plan) == ["second"]
+    assert "measured on this machine" in plan.why
+    request = _request(most_latency_ms=5.2)
+    request.operator_times = _timed
+    plan = quantize.make_plan(request)
+    assert len(_left(plan)) == 2
+    request = _request(most_latency_ms=3.5)
+    request.operator_times = _timed
+    with pytest.raises(ConversionError, match=r"no assignment of net takes as little as 3\.5 ms"):
+        quantize.make_plan(request)
+
+
+def test_one_operator_in_floating_point_between_two_costs_both_crossings() -> None:
+    request = _request(least_sqnr_db=20)
+    plan = quantize.make_plan(request)
+    known = costs.in_seconds(request, plan)
+    sources = Sources(request.program, quantized(request, plan), plan).all
+    node = {site.module: site.node.name for site in request.sites if site.operator == "conv2d"}
+    alone = known.of(frozenset((node["second"],)), sources) - known.of(frozenset(), sources)
+    with_neighbour = known.of(frozenset((node["second"], node["first"])), sources) - known.of(frozenset(), sources)
+    floating, integers = known.each[node["second"]]
+    pairs = 2 * 8 * 8 * 8 * costs.CROSSING_S_PER_ELEMENT
+    assert alone == pytest.approx(floating - integers + pairs)
+    first = known.each[node["first"]]
+    tensors = 8 * 8 * 8 * costs.CROSSING_S_PER_ELEMENT - 3 * 8 * 8 * costs.CROSSING_S_PER_ELEMENT
+    assert with_neighbour == pytest.approx(floating - integers + first[0] - first[1] + tensors)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[str, ...]:
+    """The options that export a small model with its calibration."""
+    (tmp_path / "model.py").write_text(_FACTORY, encoding="utf-8")
+    np.savez(tmp_path / "samples.npz", input=noise(8, 3, 16, 16).numpy())
+    shape, data = ("--input-shape", "1,3,16,16"), ("--calibration", str(tmp_path / "samples.npz"))
+    return "export", f"{tmp_path}/model.py:build", "--target", "onnx", *shape, *data
+
+
+@pytest.mark.slow
+def test_the_plan_comes_with_the_artifact_and_goes_into_another_edited(
+    model: tuple[str, ...], tmp_path: Path, edgekit: Command, brief: None
+) -> None:
+    output = ("--output", tmp_path)
+    assert edgekit(*model, *output, "--quantize", "mixed", "--least-sqnr-db", 43).code == 0
+    (directory,) = tmp_path.glob("*-mixed")
+    made = artifact.load(directory).manifest.quantization
+    written = plans.read(directory / artifact.PLAN)
+    assert made is not None
+    assert made.sites == written.sites
+    assert "dB on the worst of 8 samples" in written.why
+
+    convolutions = [one for one in written.sites if one.operator == "conv2d"]
+    left = [one for one in convolutions if "dB alone" in one.why]
+    flipped = left[0] if left else [one for one in convolutions if one.changes][-1]
+    form = (
+        {"weight": None, "activation": None}
+        if flipped.changes
+        else {"weight": WeightFormat(kind="int8"), "activation": "uint8"}
+    )
+    sites = (one.model_copy(update=form) if one == flipped else one for one in written.sites)
+    edited = written.model_copy(update={"sites": tuple(sites)})
+    edited.write(tmp_path / "mine.yaml")
+    assert edgekit(*model, *output, "--quantize", tmp_path / "mine.yaml").code == 0
+    (again,) = tmp_path.glob("*-mine")
+    kept = artifact.load(again).manifest.quantization
+    assert kept is not None
+    assert kept.sites == edited.sites
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--quantize", "mixed"), "mixed takes exactly one bound, not 0"),
+        (("--quantize", "mixed", "--least-sqnr-db", 30, "--most-size-mb", 1), "takes exactly one bound, not 2"),
+        (("--quantize", "int8", "--most-latency-ms", 3), "int8 takes no --most-latency-ms"),
+        (("--quantize", "mixed", "--most-size-mb", -1), "most_size_mb"),
+    ],
+)
+def test_bounds_that_do_not_fit_are_refused_at_once(
+    model: tuple[str, ...], options: tuple[object, ...], said: str, tmp_path: Path, edgekit: Command
+) -> None:
+    done = edgekit(*model, "--output", tmp_path / "out", *options)
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bound_that_nothing_meets_writes_nothing(model: tuple[str, ...], tmp_path: Path, edgekit: Command) -> None:
+    done = edgekit(*model, "--output", tmp_path / "out", "--quantize", "mixed", "--least-sqnr-db", 150)
+    assert done.code == 1
+    assert "reaches 150 dB" in done.err
+    assert not list((tmp_path / "out").glob("*"))
