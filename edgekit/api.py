@@ -167,14 +167,16 @@ def evaluate(
     limit: int | None = None,
     output: str | Path | None = None,
     resume: bool = False,
+    sensitivity: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """The accuracy of artifacts, model files and models (PyTorch eager) on the test split of `data`, or on `limit` samples of
     it, and how far each is from its `reference`, by default the fp32 model that it was made from.
 
     `data` is a folder or file that `edgekit.datasets.open` takes. With `output`, a results file, what each image told is kept
-    beside it as it comes in: `resume` goes on with a run that was cut short. Raises UsageError and InputError for subjects and
-    data that do not fit, and Interrupted, whose `partial` holds what was found, for whatever ends it once there are images.
+    beside it as it comes in: `resume` goes on with a run that was cut short. With `sensitivity`, quantized artifacts also tell
+    what each of their layers costs. Raises UsageError and InputError for subjects and data that do not fit, and Interrupted,
+    whose `partial` holds what was found, for whatever ends it once there are images.
     """
     from edgekit.evaluation import job
 
@@ -185,6 +187,7 @@ def evaluate(
         limit=limit,
         output=None if output is None else Path(output),
         resume=resume,
+        sensitivity=sensitivity,
         progress=progress,
     )
 

@@ -237,6 +237,10 @@ def show_comparisons(comparisons: Sequence[Comparison]) -> None:
         note(f"{one.subject} against {one.reference}: {one.verdict}")
 
 
+_LAYERS = 12
+"""The most sensitive, shown of each artifact; the report has all."""
+
+
 def show_evaluation(accuracies: Sequence[Accuracy], notes: Sequence[str] = ()) -> None:
     """The table, what can be said of each beside its reference, and what must be known of them."""
     from edgekit.evaluation import table
@@ -250,6 +254,11 @@ def show_evaluation(accuracies: Sequence[Accuracy], notes: Sequence[str] = ()) -
     for one in accuracies:
         if found := table.confusions(one):
             note(f"{one.subject}, confusions that changed most: {'; '.join(found)}")
+    for one in accuracies:
+        if one.sensitivity is not None:
+            note(f"\n{one.subject}: {table.sensitivity(one.sensitivity)}")
+            layers = table.layers(one.sensitivity)[:_LAYERS]
+            show_table(list(layers[0]), [list(row.values()) for row in layers], right=range(2, 8))
 
 
 def show_report(written: Report) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekit.evaluation.accuracy import Accuracy, Against, Data, Shift
 from edgekit.profiling.measurement import Estimate, Model
+from edgekit.quantize.sensitivity import Sensitivity, SiteSensitivity, TensorRange
 
 
 def beside(drop: Estimate | None, **changes: Any) -> Against:
@@ -42,3 +43,35 @@ def accuracy(subject: str, against: Against | None, *, model: Model | None = Non
         against=against,
     )
     return dataclasses.replace(made, **changes)
+
+
+def layers(*modules: str) -> Sensitivity:
+    """Of layers that make half the noise of the one before; the first of them is saturated, the last is dead."""
+    count = len(modules)
+    shares = [2.0**-place / (2 - 2.0 ** (1 - count)) for place in range(count)]
+    sites = tuple(
+        SiteSensitivity(
+            node=f"conv2d_{place}",
+            operator="conv2d",
+            module=module,
+            sqnr_db=24 + 3 * place,
+            noise_share=share,
+            weight_sqnr_db=None if place == 1 else 30 + 3 * place,
+            activation_sqnr_db=25 + 3 * place,
+            stored_sqnr_db=None if place == 1 else 41.5,
+            ranges=(
+                TensorRange(
+                    tensor=f"relu_{place}",
+                    low=0.0,
+                    high=0.0 if place == count - 1 else 6.0,
+                    covered_low=0.0,
+                    covered_high=4.5,
+                    saturated=0.021 if place == 0 else 0.0,
+                    outlier_ratio=1.0 + place,
+                    counts=tuple(int(10_000 * 0.8**bin) for bin in range(32)),
+                ),
+            ),
+        )
+        for place, (module, share) in enumerate(zip(modules, shares, strict=True))
+    )
+    return Sensitivity("int8", 4, 21.3, 20.9, sites)

@@ -155,6 +155,10 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Samples to draw.", show_default="all")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --output that was cut short.")] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Also tell what each layer of a quantized artifact costs (needs its calibration)."),
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the results, as JSON, here.")] = None,
     json: Json = False,
 ) -> None:
@@ -164,7 +168,14 @@ def evaluate(
     try:
         with console.progress_bar("evaluating", silent=json) as progress:
             found = api.evaluate(
-                subjects, data, reference=reference, limit=limit, output=output, resume=resume, progress=progress
+                subjects,
+                data,
+                reference=reference,
+                limit=limit,
+                output=output,
+                resume=resume,
+                sensitivity=sensitivity,
+                progress=progress,
             )
     except Interrupted as error:
         if not json:

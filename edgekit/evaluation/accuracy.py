@@ -10,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edgekit.errors import InputError
 from edgekit.profiling.measurement import Estimate, Model
+from edgekit.quantize.sensitivity import Sensitivity
 
 SCHEMA_VERSION: Final = 1
 _NO_OTHER_KEYS: ConfigDict = {"extra": "forbid", "strict": True}
@@ -99,6 +100,8 @@ class Accuracy:
     """Images whose output holds NaN or infinity: counted as wrong and as disagreeing, left out of divergence and SQNR."""
     against: Against | None
     """Null for what others are compared with."""
+    sensitivity: Sensitivity | None = None
+    """Of a quantized artifact's layers, where it was asked for."""
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import edgekit
-from edgekit import datasets
+from edgekit import datasets, rebuild
 from edgekit.datasets import Dataset
 from edgekit.errors import EdgekitError, Interrupted, UsageError
 from edgekit.evaluation import data, running, summary
@@ -21,6 +21,8 @@ from edgekit.evaluation.labels import Labels
 from edgekit.evaluation.lineup import Lane, line_up
 from edgekit.evaluation.scores import Scores
 from edgekit.profiling import results
+from edgekit.quantize import sensitivity as layers
+from edgekit.quantize.sensitivity import Sensitivity
 from edgekit.weights import SEEDED
 
 _FIVE = 5
@@ -44,10 +46,12 @@ def evaluate(
     limit: int | None = None,
     output: Path | None = None,
     resume: bool = False,
+    sensitivity: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Evaluate `subjects` on the test split of the data at `path`, or on `limit` samples drawn from it.
 
+    With `sensitivity`, quantized artifacts also tell what each of their layers costs, on some of their calibration samples.
     `output` is the results file; the journal beside it lets `resume` go on with a run that was cut short. Raises UsageError and
     InputError for subjects and data that do not fit, OutputError for what cannot be written, and Interrupted, whose `partial`
     holds the evaluations of the images seen until then, for whatever ends the run.
@@ -58,7 +62,8 @@ def evaluate(
     with contextlib.ExitStack() as held:
         lineup = line_up(list(map(str, subjects)), None if reference is None else str(reference), held)
         _require_a_question(dataset, lineup.lanes)
-        run = _Run(path, dataset, lineup.lanes, [_labels(dataset, lane) for lane in lineup.lanes])
+        found = _sensitivities(lineup.lanes) if sensitivity else {}
+        run = _Run(path, dataset, lineup.lanes, [_labels(dataset, lane) for lane in lineup.lanes], found)
         images = data.order(len(dataset))[:limit]
         journal = held.enter_context(Journal(None if output is None else beside(output), run.about, resume=resume))
         try:
@@ -95,6 +100,20 @@ def _doubts(lanes: Sequence[Lane], dataset: Dataset, path: Path) -> Iterator[str
             yield f"{lane.subject.name} was calibrated on {path.name}, which has no splits: it has seen some of these samples"
 
 
+def _sensitivities(lanes: Sequence[Lane]) -> dict[Lane, Sensitivity]:
+    """Of the quantized artifacts among them. Raises UsageError where there are none."""
+    made = {
+        lane: lane.subject.artifact for lane in lanes if lane.subject.artifact and lane.subject.artifact.manifest.quantization
+    }
+    if not made:
+        raise UsageError(
+            "--sensitivity has nothing to look at",
+            cause="none of the subjects is an artifact that edgekit quantized",
+            next_step="give one that was exported with --quantize, or leave --sensitivity out",
+        )
+    return {lane: layers.measure(*rebuild.quantization_of(artifact)) for lane, artifact in made.items()}
+
+
 def _labels(dataset: Dataset, lane: Lane) -> Labels:
     return labelling.of(dataset, lane.subject.class_list, lane.subject.classes, lane.subject.name)
 
@@ -111,8 +130,15 @@ def _interrupted(error: BaseException, done: Sequence[Accuracy], journal: Journa
 class _Run:
     """What one call evaluates."""
 
-    def __init__(self, path: Path, dataset: Dataset, lanes: Sequence[Lane], labels: Sequence[Labels]) -> None:
-        self.lanes, self.labels = lanes, labels
+    def __init__(
+        self,
+        path: Path,
+        dataset: Dataset,
+        lanes: Sequence[Lane],
+        labels: Sequence[Labels],
+        sensitivities: Mapping[Lane, Sensitivity],
+    ) -> None:
+        self.lanes, self.labels, self._sensitivities = lanes, labels, sensitivities
         self._path, self._dataset, self._sha256 = path, dataset, data.sha256(path)
         self._job, self._started = uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -150,4 +176,5 @@ class _Run:
             top5_percent=summary.share_percent(own.within(_FIVE)) if on.labelled and subject.classes > _FIVE else None,
             not_finite=int((~own.finite).sum()),
             against=against,
+            sensitivity=self._sensitivities.get(lane),
         )

@@ -8,8 +8,11 @@ from typing import Literal
 from edgekit.evaluation.accuracy import Accuracy, Against
 from edgekit.metrics import SQNR_CAP_DB
 from edgekit.profiling.measurement import Estimate
+from edgekit.quantize.sensitivity import Sensitivity, SiteSensitivity
 
 _UNKNOWN = "-"
+_SATURATED, _OUTLYING = 0.01, 4.0
+"""From here on a range is remarked upon."""
 
 
 def rows(accuracies: Sequence[Accuracy]) -> list[dict[str, str]]:
@@ -99,3 +102,48 @@ def confusions(accuracy: Accuracy) -> list[str]:
     """Which confusions it makes more or less often than its reference."""
     shifts = accuracy.against.shifts if accuracy.against else None
     return [f"{one.label} taken for {one.predicted}: {one.reference} to {one.subject}" for one in shifts or ()]
+
+
+def sensitivity(found: Sensitivity) -> str:
+    """What all layers cost together."""
+    return (
+        f"quantized, its graph leaves {found.sqnr_db:.1f} dB on {found.samples} of the calibration samples; were noise to add "
+        f"up, its {len(found.sites)} layers would leave {found.sum_sqnr_db:.1f} dB"
+    )
+
+
+def layers(found: Sensitivity) -> list[dict[str, str]]:
+    """One row an operator, the most sensitive first, its cells by column title, in order."""
+    return [
+        {
+            "layer": site.module or site.node,
+            "operator": site.operator,
+            "alone dB": f"{site.sqnr_db:.1f}",
+            "of the noise": f"{site.noise_share:.1%}",
+            "weight dB": _db(site.weight_sqnr_db),
+            "tensors dB": _db(site.activation_sqnr_db),
+            "saturated": _largest([one.saturated for one in site.ranges], ".2%"),
+            "outliers": _largest([one.outlier_ratio for one in site.ranges], ".1f", "x"),
+            "remarks": "; ".join(remarks(site)),
+        }
+        for site in found.sites
+    ]
+
+
+def remarks(site: SiteSensitivity) -> list[str]:
+    """What is conspicuous of an operator's tensors."""
+    found = [f"{one.tensor} is dead: it was {one.low:.3g} throughout" for one in site.ranges if one.is_dead]
+    found += [f"{one.tensor}: {one.saturated:.1%} beyond its range" for one in site.ranges if one.saturated >= _SATURATED]
+    return found + [
+        f"{one.tensor}: its largest is {one.outlier_ratio:.0f} times what is common"
+        for one in site.ranges
+        if one.outlier_ratio >= _OUTLYING
+    ]
+
+
+def _db(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.1f}"
+
+
+def _largest(values: Sequence[float], form: str, unit: str = "") -> str:
+    return f"{max(values):{form}}{unit}" if values else _UNKNOWN

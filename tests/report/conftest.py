@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from evaluations import accuracy, beside
+from evaluations import accuracy, beside, layers
 from synthetic_measurements import ODD, everything, past
 
 from edgekit import report
@@ -34,11 +34,21 @@ def evaluations() -> list[Accuracy]:
     return [
         accuracy("lsnet_t", None, model=Model("lsnet_t", "eager")),
         *(
-            accuracy(name, beside(drop), model=Model("lsnet_t", target, sha256=name))
-            for name, target, drop in (
-                ("artifacts/lsnet_t-int8-onnx", "onnx", Estimate(0.05, -0.1, 0.21)),
-                ("artifacts/lsnet_t-int4-executorch", "executorch", Estimate(0.9, 0.6, 1.2)),
-                (ODD, "coreml", Estimate(-0.4, -0.7, -0.1)),
+            accuracy(name, beside(drop), model=Model("lsnet_t", target, sha256=name), sensitivity=found)
+            for name, target, drop, found in (
+                (
+                    "artifacts/lsnet_t-int8-onnx",
+                    "onnx",
+                    Estimate(0.05, -0.1, 0.21),
+                    layers(*(f"blocks.{i}.conv" for i in range(30))),
+                ),
+                ("artifacts/lsnet_t-int4-executorch", "executorch", Estimate(0.9, 0.6, 1.2), None),
+                (
+                    ODD,
+                    "coreml",
+                    Estimate(-0.4, -0.7, -0.1),
+                    layers("", ODD, "a.very.long.path.of.modules.in.a.model.of.many.parts"),
+                ),
             )
         ),
     ]

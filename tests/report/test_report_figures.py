@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluations import accuracy, beside
+from evaluations import accuracy, beside, layers
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from synthetic_measurements import measurement, process
@@ -21,6 +21,7 @@ from edgekit.report.content import Picture, Section
 from edgekit.report.entry import Entry, Evaluated
 from edgekit.report.sections import accuracy as accuracy_section
 from edgekit.report.sections import comparison, distributions, latency, operators, pareto, roofline, trend
+from edgekit.report.sections import sensitivity as sensitivity_section
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +199,24 @@ def test_the_accuracy_figure_has_each_drop_with_its_interval() -> None:
     assert [_at(line) for line in _lines(axes, "interval")] == [[(-0.1, 0), (0.21, 0)], [(1.0, 1), (2.0, 1)]]
     assert _texts(axes) == ["no loss shown: 0.05 points [-0.10, 0.21]", "loses 1.50 points [1.00, 2.00]"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["net-int8 onnx", "net-int4 onnx"]
+
+
+def test_the_sensitivity_figures_have_each_layer_and_what_its_tensors_were() -> None:
+    found = accuracy("net-int8", beside(Estimate(0.3, 0.1, 0.5)), sensitivity=layers("stem", "head", "unused"))
+    made = sensitivity_section.section(collect((), (), [Evaluated(found, Path("a.json"))]))
+    [axes] = _one(made, "sensitivity-1").figure.axes
+    assert [_at(line) for line in _lines(axes, "both")] == [[(24, 0)], [(27, 1)], [(30, 2)]]
+    assert [_at(line) for line in _lines(axes, "its weight alone")] == [[(30, 0)], [(36, 2)]]
+    assert _texts(axes) == ["57.1%", "28.6%", "14.3%"]
+    first, second = _one(made, "ranges-1").figure.axes  # a dead one has no histogram
+    assert first.get_title(loc="left") == "stem relu_0, 2.10% beyond"
+    assert [line.get_xdata() for line in _lines(second, "range")] == [[0, 0], [4.5, 4.5]]
+    [table] = made.tables
+    assert [row[-1].text for row in table.rows] == [
+        "relu_0: 2.1% beyond its range",
+        "\N{EN DASH}",
+        "relu_2 is dead: it was 0 throughout",
+    ]
 
 
 def test_the_trend_is_broken_where_the_fingerprint_changed(collection: Collection) -> None:

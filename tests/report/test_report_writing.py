@@ -27,7 +27,17 @@ def test_one_measurement_of_which_little_is_known(write_results: Write, tmp_path
     written = report.write([write_results([bare()])], tmp_path / "out")
     page = Page(written.html.read_text(encoding="utf-8"))
     absent = [section.name for section in written.sections if section.absent]
-    assert absent == ["comparison", "distributions", "accuracy", "operators", "roofline", "pareto", "trend", "claims"]
+    assert absent == [
+        "comparison",
+        "distributions",
+        "accuracy",
+        "sensitivity",
+        "operators",
+        "roofline",
+        "pareto",
+        "trend",
+        "claims",
+    ]
     for section in written.sections:
         assert (section.absent or "") in page.text["absent"]
     assert page.tables["latency"][0].rows[0][2][0] == "10.0"

@@ -14,6 +14,7 @@ ORDER = (
     "comparison",
     "distributions",  # what the intervals rest on
     "accuracy",  # what all of the above was bought with
+    "sensitivity",  # where that was lost
     "operators",
     "roofline",
     "pareto",
