@@ -174,10 +174,11 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
     for made in artifacts:
         precision = made.manifest.parity.precision
         if precision.passed is False:
+            reduced = made.manifest.quantization
             note(
-                f"Warning: {made.manifest.precision} is not enough for {made.manifest.model.name} with these weights: "
-                f"{precision.sqnr_db:.1f} dB, {precision.bound_sqnr_db:.0f} dB wanted; {precision.reason}. "
-                "Try --precision fp32."
+                f"Warning: {reduced.scheme if reduced else made.manifest.precision} is not enough for "
+                f"{made.manifest.model.name} with these weights: {precision.sqnr_db:.1f} dB, {precision.bound_sqnr_db:.0f} dB "
+                f"wanted; {precision.reason}. Try --{'quantize mixed' if reduced else 'precision fp32'}."
             )
     for made in artifacts:
         if made.manifest.quantization is not None:

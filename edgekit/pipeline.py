@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
+_LAYERS_TELL = "`edgekit evaluate` tells what accuracy it costs, and with --sensitivity which layers"
+"""What is said of a quantized artifact that is not near enough, where every operator has its share in that."""
+
 COMPARED_S = 2.0
 """Of timed runs of a quantized artifact, and of its original."""
 
@@ -126,7 +129,7 @@ def export(
             proof = parity.require(
                 proof,
                 lambda: _why_wrong(worker, saved, files[0], recipe, model, profile, order),
-                lambda: _departs(worker, saved, files[0], recipe, "precision"),
+                lambda: _LAYERS_TELL if recipe.quantize else _departs(worker, saved, files[0], recipe, "precision"),
                 # Another checkpoint may well be content with so few bits: a warning, unless a bound was stated.
                 tolerant=program.is_reduced and "precision_sqnr_db" not in recipe.model_fields_set,
             )

@@ -28,7 +28,7 @@ QUANTILES = (0.50, 0.90, 0.99)
 TRIALS = 200
 """Of each synthetic world."""
 TOTAL_STEPS = len(synthetic_latencies.WORLDS)
-LONGEST_PAUSE_S = 300
+LONGEST_PAUSE_S = 60
 """Between the starts of two profiles that followed each other."""
 STATISTICS: dict[str, Callable[[Measurement], Estimate]] = {
     "p50": lambda measurement: measurement.p50_s,
@@ -235,10 +235,12 @@ def rounds_of(process: Process, beside: Process) -> npt.NDArray[np.float64]:
 
 def agreement(samples: Sequence[real_runs.Sample]) -> list[str]:
     """Whether profiles of the artifact that followed each other agree."""
-    firsts = [measurement for sample in samples for measurement in sample.measurements[: 2 if sample.kind == "in turns" else 1]]
+    firsts = [sample.measurements[0] for sample in samples if sample.kind == "in a row"]
     consecutive = [pair for pair in pairwise(firsts) if seconds_apart(*pair) < LONGEST_PAUSE_S]
+    loads = [sample.load_1min for sample in samples if sample.kind == "in a row"]
     return [
-        "Two profiles of LSNet-T, one right after the other, agree when their intervals overlap:\n",
+        "Two profiles of LSNet-T, one right after the other, agree when their intervals overlap "
+        f"(load average {min(loads, default=0):.1f} to {max(loads, default=0):.1f}):\n",
         *table(
             ("statistic", "pairs that agree (wanted of p50: at least 95 %)", "half the interval's width, median"),
             [

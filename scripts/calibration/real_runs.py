@@ -19,6 +19,8 @@ JOBS = 67
 """Of three times the artifact and once the slowed one: 201 comparisons of equals, 201 of the slowed with an equal."""
 TURNS = 20
 """Of the artifact alone, the artifact alone again, and the slowed one alone, one job after another."""
+ROW = 21
+"""Of the artifact alone, one right after the other, when all others are there: 20 pairs."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Sample:
     """What was measured at one time: a job of several subjects, or jobs of one subject each in a row."""
 
     kind: str
-    """interleaved or in turns."""
+    """interleaved, in turns, or in a row."""
     measurements: list[Measurement]
     load_1min: float
     """When it ended."""
@@ -63,17 +65,20 @@ def collect(artifact: Path, file: Path, *, minutes: float) -> None:
 
 
 def missing(there: list[Sample]) -> Iterator[str]:
-    """What is still to be measured, one kind after the other in turns, so that both see the same loads."""
-    left = {"interleaved": JOBS, "in turns": TURNS}
+    """What is still to be measured, two kinds in turns, so that both see the same loads, and the row at the end."""
+    left = {"interleaved": JOBS, "in turns": TURNS, "in a row": ROW}
     for sample in there:
         left[sample.kind] -= 1
-    while any(count > 0 for count in left.values()):
-        kind = max(left, key=lambda kind: left[kind] / (JOBS if kind == "interleaved" else TURNS))
+    while any(left[kind] > 0 for kind in ("interleaved", "in turns")):
+        kind = max(("interleaved", "in turns"), key=lambda kind: left[kind] / (JOBS if kind == "interleaved" else TURNS))
         left[kind] -= 1
         yield kind
+    yield from ["in a row"] * left["in a row"]
 
 
 def _measured(kind: str, artifact: str, slowed: str) -> list[Measurement]:
     if kind == "interleaved":
         return profiling.profile([artifact, artifact, artifact, slowed])
+    if kind == "in a row":
+        return profiling.profile([artifact])
     return [profiling.profile([subject])[0] for subject in (artifact, artifact, slowed)]
