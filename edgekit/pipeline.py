@@ -85,7 +85,8 @@ def export(
 
     given = model
     identity = sources.identity(recipe) if model is None and samples is None else None
-    identity = identity and f"{identity} {quantize.identity(recipe)}"
+    if identity and recipe.quantize is not None:
+        identity += quantize.identity(recipe)
     if use_cache and identity and (found := cache.find(cache.key(recipe, device, identity))):
         return _from_cache(found, directory, force=force)
 

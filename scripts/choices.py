@@ -56,9 +56,13 @@ FACTS = {
     "preferred_layout",
     "minimum_os",
     "opset",
+    "domains",
+    "integers",
     "source",
 }
 """The fields that state what a runtime takes, where there is nothing to choose."""
+OF_INTEGERS = {"spatial_mean", "silu"}
+"""Choices that only graphs of integers make (`integers.instead`): scripts/quantization_speed measures those."""
 _WORTH = 1.01
 """Less is no reason to prefer a value: what is measured elsewhere moves by more."""
 COLUMNS = ("field", "target", "model", "value", "operators", "p50 ms [95 %]", "to the profile's [95 %]", "the measurement")

@@ -61,7 +61,7 @@ def test_the_version_is_told(edgekit: Command) -> None:
         (["export", "lsnet", "-t", "onnx", "--device", "hoost"], ["unknown device 'hoost'", "did you mean host"]),
         (["export", "lsnet", "-t", "onnx", "--passes", "fold_batchnrom"], ["unknown pass", "fold_batchnorm"]),
         (["export", "lsnet", "-t", "onnx", "--precision", "fp17"], ["'precision' cannot be 'fp17'", "'fp32' or 'fp16'"]),
-        (["export", "lsnet", "-t", "onnx", "--input-size", "100"], ["100x100", "96 to 512", "try --input-size 96"]),
+        (["export", "lsnet", "-t", "onnx", "--input-size", "100"], ["100x100", "64 to 512", "try --input-size 96"]),
         (["export", "lsnet", "-t", "onnx", "--input-size", "-5"], ["'input_size' cannot be -5", "greater than 0"]),
         (["export", "lsnet", "-t", "onnx", "--weights", "no.pth"], ["no.pth does not exist", "--weights"]),
         (["export", "lsnet", "-t", "onnx", "--input-shape", "1,3"], ["--input-shape is for a file.py:factory"]),

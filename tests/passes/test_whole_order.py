@@ -1,6 +1,4 @@
 """Random modules, built from what the shipped families and models like them are made of, keep their outputs through the whole
-
-pytestmark = pytest.mark.slow
 order of passes, whatever the device."""
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ from edgekit import passes, profiles
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program, capture
 
+pytestmark = pytest.mark.slow
+
 C = 8
 Choose = Callable[[Sequence[Any]], Any]
 """Takes one of several options."""
@@ -30,7 +30,8 @@ Choose = Callable[[Sequence[Any]], Any]
 def _distinct_profiles() -> list[RuntimeProfile]:
     """What the shipped devices accept, each combination once."""
     found = [runtime for name in profiles.names() for runtime in profiles.load(name).runtimes.values()]
-    return list({runtime.model_copy(update={"source": ""}): runtime for runtime in found}.values())
+    found += [r.model_validate({**r.model_dump(), **r.integers.instead}) for r in found if r.integers is not None]
+    return list({r.model_copy(update={"source": "", "integers": None}).model_dump_json(): r for r in found}.values())
 
 
 PROFILES = _distinct_profiles()

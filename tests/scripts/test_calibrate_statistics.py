@@ -82,6 +82,7 @@ def test_real_runs_make_their_tables(made: _Made) -> None:
     samples = [
         _sample(made, "interleaved", 0.01, 0.01, 0.01, 0.0103),
         _sample(made, "in turns", 0.01, 0.01, 0.0103, at="2026-01-01T00:01:00+00:00"),
+        *(_sample(made, "in a row", 0.01, at=f"2026-01-01T00:02:{second}+00:00") for second in (10, 28, 46)),
     ]
     text = "\n".join(calibrate.real_section(samples))
     assert f"1 of {real_runs.JOBS} jobs of four subjects" in text
@@ -92,7 +93,7 @@ def test_real_runs_make_their_tables(made: _Made) -> None:
 
 
 def test_profiles_with_a_pause_between_them_do_not_follow_each_other(made: _Made) -> None:
-    early, late = _sample(made, "interleaved", 0.01), _sample(made, "interleaved", 0.01, at="2026-01-01T01:00:00+00:00")
+    early, late = _sample(made, "in a row", 0.01), _sample(made, "in a row", 0.01, at="2026-01-01T01:00:00+00:00")
     assert "| p50 | - |" in "\n".join(calibrate.agreement([early, late]))
 
 
