@@ -5,22 +5,15 @@ A directory appears whole or not at all, and says if it was changed afterwards.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import itertools
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from edgekit import scratch
-from edgekit.errors import ArtifactError, OutputError, Unsupported
+from edgekit.errors import ArtifactError
 from edgekit.quantize.plan import Assignment
 from edgekit.recipe import Recipe
 from edgekit.typed_yaml import Frozen
@@ -171,6 +164,14 @@ class Quantization(Frozen):
     bias_corrected: bool = False
     """Whether biases make up for what quantizing a weight shifts the mean of its layer's result by."""
     speed: Speed
+
+    @property
+    def told_speed(self) -> str:
+        """How the artifact compares with its original, as a sentence."""
+        named = f"{self.scheme} beside floating point"
+        if self.speed.ratio is None:
+            return f"{named} was not measured: {self.speed.reason}."
+        return f"{'Warning: ' if self.speed.is_slower else ''}{named}: {self.speed.verdict}."
 
 
 class Manifest(BaseModel):
@@ -338,95 +339,3 @@ def list_files(directory: Path, model_files: list[Path]) -> tuple[File, ...]:
     return tuple(
         File(path=p.relative_to(directory).as_posix(), size_bytes=p.stat().st_size, sha256=sha256_of(p)) for p in paths
     )
-
-
-def check_output(directory: Path, *, force: bool, proof: str = MANIFEST) -> None:
-    """Refuse an output that exists (unless `force`, and the file `proof` in it shows that it is edgekit's) or cannot be
-    written, before any work is done. Writes nothing that stays."""
-    with _explained(directory):
-        if _is_there(directory):
-            _check_replaceable(directory, force=force, proof=proof)
-        existing = next(parent for parent in directory.absolute().parents if parent.exists())
-        with scratch.folder(existing):
-            pass
-
-
-def _is_there(path: Path) -> bool:
-    """Whether anything has this name, a dangling link too. Raises OSError where the name itself is impossible."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _check_replaceable(directory: Path, *, force: bool, proof: str) -> None:
-    if not force:
-        raise OutputError(
-            f"{directory} exists already",
-            cause="edgekit does not overwrite what it did not just make",
-            next_step="give another --output, or --force to replace it",
-        )
-    if not (directory / proof).is_file():
-        raise OutputError(
-            f"{directory} exists and is not edgekit's",
-            cause=f"it holds no {proof}: --force replaces only what edgekit wrote",
-            next_step="give another --output, or remove it yourself",
-        )
-
-
-def publish(built: Path, directory: Path, *, force: bool = False, proof: str = MANIFEST) -> None:
-    """Make a copy of `built` appear as `directory`, whole or not at all; `proof` as for `check_output`."""
-    check_output(directory, force=force, proof=proof)
-    with _explained(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.folder(directory.parent) as staging:
-            shutil.copytree(built, staging / "fresh")
-            _swap(staging, directory, force=force, proof=proof)
-
-
-def _swap(staging: Path, directory: Path, *, force: bool, proof: str) -> None:
-    """Rename `staging`/fresh to `directory`. What lies there is moved away first, and moved back should anything fail;
-    where another export is quicker, its artifact is replaced in turn, or refused as any other that exists."""
-    for attempt in itertools.count():
-        replaced = staging / f"replaced-{attempt}"
-        try:
-            if _is_there(directory):
-                _check_replaceable(directory, force=force, proof=proof)
-                with contextlib.suppress(FileNotFoundError):
-                    directory.rename(replaced)
-            (staging / "fresh").rename(directory)
-            return
-        except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                continue
-            raise
-        finally:
-            if replaced.exists() and not _is_there(directory):
-                replaced.rename(directory)
-
-
-@contextlib.contextmanager
-def _explained(directory: Path) -> Iterator[None]:
-    """Turn the file system's refusals into errors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if is_full(error):
-            raise Unsupported(
-                f"no space left to write {directory}",
-                cause="the disk is full",
-                next_step="free some space or give an --output on another disk; nothing was left half-written",
-            ) from error
-        # copytree gathers what went wrong into one error, as (from, to, reason)
-        reason = str(error.args[0][0][-1]) if isinstance(error, shutil.Error) else str(error.strerror)
-        where = "" if error.filename is None else f"{error.filename}: "
-        raise OutputError(
-            f"cannot write {directory}", cause=f"{where}{reason}", next_step="give an --output that you may write to"
-        ) from error
-
-
-def is_full(error: OSError) -> bool:
-    """Whether a disk or a quota has no space left."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return error.errno in full or any(os.strerror(number) in str(error) for number in full)

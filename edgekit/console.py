@@ -16,7 +16,7 @@ from edgekit.quiet import stdout_kept_clean
 
 if TYPE_CHECKING:
     from edgekit.ablation import Ablation
-    from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord, Quantization
+    from edgekit.artifact import Artifact, Parity, ParityRecord, PassRecord
     from edgekit.bisection import Bisection
     from edgekit.devices import Connected
     from edgekit.doctor import Finding
@@ -182,20 +182,11 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
             )
     for made in artifacts:
         if made.manifest.quantization is not None:
-            note(_speed_note(made.manifest.quantization))
+            note(made.manifest.quantization.told_speed)
     if any(REFERENCE in (made.manifest.parity.runtime or "") for made in artifacts):
         note("Core ML artifacts were executed by edgekit's reference interpreter, not by Core ML itself.")
     if any(made.manifest.model.weights == "seeded" for made in artifacts):
         note(SEEDED_NOTE)
-
-
-def _speed_note(quantization: Quantization) -> str:
-    """How a quantized artifact compares with its original."""
-    speed, named = quantization.speed, f"{quantization.scheme} beside floating point"
-    if speed.ratio is None:
-        return f"{named} was not measured: {speed.reason}."
-    warning = "Warning: " if speed.is_slower else ""
-    return f"{warning}{named}: {speed.verdict}."
 
 
 def _parity_cell(parity: Parity) -> str:

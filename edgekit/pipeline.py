@@ -15,7 +15,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import artifact, bisection, cache, parity, passes, profiles, quantize, reference_inputs, scratch, sources, targets
+from edgekit import (
+    artifact,
+    bisection,
+    cache,
+    parity,
+    passes,
+    profiles,
+    publishing,
+    quantize,
+    reference_inputs,
+    scratch,
+    sources,
+    targets,
+)
 from edgekit.artifact import Artifact, Manifest, ParityRecord
 from edgekit.bisection import Bisection
 from edgekit.errors import EdgekitError, Unsupported
@@ -79,7 +92,7 @@ def export(
     recipe = quantize.half_precision(recipe)
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
     order = passes.order_of(recipe.passes, recipe.approximations)
-    artifact.check_output(directory, force=force)
+    publishing.check_output(directory, force=force)
     if recipe.quantize is not None:
         profile = quantize.checked(recipe, profile, given=samples is not None)
 
@@ -143,12 +156,12 @@ def export(
                 shutil.move(work / artifact.PLAN, built)
             artifact.write_manifest(built, _manifest(recipe, device, model, program, changes, record, files, proof, stage))
             cache.keep(built, key)
-            artifact.publish(built, directory, force=force)
+            publishing.publish(built, directory, force=force)
     return artifact.load(directory)
 
 
 def _from_cache(found: Artifact, directory: Path, *, force: bool) -> Artifact:
-    artifact.publish(found.directory, directory, force=force)
+    publishing.publish(found.directory, directory, force=force)
     return replace(found, directory=directory)
 
 
@@ -159,7 +172,7 @@ def _workspace() -> Iterator[Path]:
         with scratch.folder() as work:
             yield work
     except OSError as error:
-        if not artifact.is_full(error) and "temporary directory" not in str(error):  # tempfile's words for "none"
+        if not publishing.is_full(error) and "temporary directory" not in str(error):  # tempfile's words for "none"
             raise
         raise Unsupported(
             "the temporary folder takes no more files",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgekit import artifact, scratch
+from edgekit import artifact, publishing, scratch
 from edgekit.errors import ArtifactError, EdgekitError, OutputError, Unsupported
 
 
@@ -155,7 +155,7 @@ def _contents(directory: Path) -> dict[str, bytes]:
 
 def test_a_published_artifact_is_a_copy_with_nothing_beside_it(tiny_artifact: Path, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "made"
-    artifact.publish(tiny_artifact, target)
+    publishing.publish(tiny_artifact, target)
     assert _contents(target) == _contents(tiny_artifact)
     assert list(target.parent.iterdir()) == [target]
 
@@ -163,14 +163,14 @@ def test_a_published_artifact_is_a_copy_with_nothing_beside_it(tiny_artifact: Pa
 def test_an_existing_artifact_is_kept_without_force(tiny_artifact: Path, artifact_copy: Path) -> None:
     (artifact_copy / "mine").write_text("x")
     with pytest.raises(OutputError, match="exists already") as caught:
-        artifact.publish(tiny_artifact, artifact_copy)
+        publishing.publish(tiny_artifact, artifact_copy)
     assert "--force" in caught.value.next_step
     assert (artifact_copy / "mine").is_file()
 
 
 def test_force_replaces_an_artifact_with_all_that_was_in_it(tiny_artifact: Path, artifact_copy: Path) -> None:
     (artifact_copy / "old").write_text("x")
-    artifact.publish(tiny_artifact, artifact_copy, force=True)
+    publishing.publish(tiny_artifact, artifact_copy, force=True)
     assert _contents(artifact_copy) == _contents(tiny_artifact)
     assert list(artifact_copy.parent.iterdir()) == [artifact_copy]
 
@@ -183,7 +183,7 @@ def test_force_never_replaces_what_is_no_artifact(tiny_artifact: Path, tmp_path:
     link.symlink_to(tmp_path / "nowhere")
     for precious in (folder, file, link):
         with pytest.raises(OutputError, match="exists and is not edgekit's") as caught:
-            artifact.publish(tiny_artifact, precious, force=True)
+            publishing.publish(tiny_artifact, precious, force=True)
         assert "--force replaces only what edgekit wrote" in caught.value.cause
     assert (folder / "thesis.txt").read_text() == "years of work"
     assert file.read_text() == "x"
@@ -191,14 +191,17 @@ def test_force_never_replaces_what_is_no_artifact(tiny_artifact: Path, tmp_path:
 
 
 def test_checking_an_output_leaves_nothing_behind(tmp_path: Path) -> None:
-    artifact.check_output(tmp_path / "deep" / "er" / "made", force=False)
+    publishing.check_output(tmp_path / "deep" / "er" / "made", force=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("below", ["file/made", "file/deep/made"])
 def test_a_file_in_the_way_is_named(tiny_artifact: Path, tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("x")
-    for attempt in (lambda path: artifact.check_output(path, force=False), lambda path: artifact.publish(tiny_artifact, path)):
+    for attempt in (
+        lambda path: publishing.check_output(path, force=False),
+        lambda path: publishing.publish(tiny_artifact, path),
+    ):
         with pytest.raises(OutputError, match="cannot write") as caught:
             attempt(tmp_path / below)
         assert caught.value.cause == f"{tmp_path / 'file'}: Not a directory"
@@ -208,14 +211,14 @@ def test_a_file_in_the_way_is_named(tiny_artifact: Path, tmp_path: Path, below: 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system where not even root may write")
 def test_a_place_that_may_not_be_written_is_refused(tiny_artifact: Path) -> None:
     with pytest.raises(OutputError, match="cannot write /proc/made") as caught:
-        artifact.publish(tiny_artifact, Path("/proc/made"))
+        publishing.publish(tiny_artifact, Path("/proc/made"))
     assert "/proc" in caught.value.cause
     assert "--output" in caught.value.next_step
 
 
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
-        artifact.check_output(tmp_path / ("x" * 300), force=False)
+        publishing.check_output(tmp_path / ("x" * 300), force=False)
     assert "File name too long" in caught.value.cause
 
 
@@ -233,7 +236,7 @@ def test_a_full_disk_publishes_nothing_and_keeps_what_was_there(
     (artifact_copy / "old").write_text("x")
     monkeypatch.setattr(shutil, "copytree", fill_up)
     with pytest.raises(Unsupported, match="no space left") as caught:
-        artifact.publish(tiny_artifact, artifact_copy, force=True)
+        publishing.publish(tiny_artifact, artifact_copy, force=True)
     assert caught.value.exit_code == 4
     assert "disk is full" in caught.value.cause
     assert (artifact_copy / "old").is_file()
@@ -246,7 +249,7 @@ def test_any_other_failure_to_copy_is_explained(tiny_artifact: Path, tmp_path: P
 
     monkeypatch.setattr(shutil, "copytree", fail)
     with pytest.raises(OutputError, match="cannot write") as caught:
-        artifact.publish(tiny_artifact, tmp_path / "made")
+        publishing.publish(tiny_artifact, tmp_path / "made")
     assert "Input/output error" in caught.value.cause
     assert list(tmp_path.iterdir()) == []
 
@@ -265,7 +268,7 @@ def test_an_interrupted_replacement_puts_the_old_artifact_back(
     (artifact_copy / "old").write_text("x")
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises((EdgekitError, SystemExit, KeyboardInterrupt)):
-        artifact.publish(tiny_artifact, artifact_copy, force=True)
+        publishing.publish(tiny_artifact, artifact_copy, force=True)
     assert (artifact_copy / "old").is_file()
     assert list(artifact_copy.parent.iterdir()) == [artifact_copy]
 
@@ -276,7 +279,7 @@ def test_exports_into_the_same_place_at_once_leave_one_whole_artifact(tiny_artif
     def publish_often() -> None:
         try:
             for _ in range(25):
-                artifact.publish(tiny_artifact, target, force=True)
+                publishing.publish(tiny_artifact, target, force=True)
         except BaseException as error:
             failures.append(error)
 
@@ -297,7 +300,7 @@ def test_of_exports_at_once_without_force_one_wins_and_the_others_are_told(tiny_
     def publish_once() -> None:
         together.wait()
         try:
-            artifact.publish(tiny_artifact, target)
+            publishing.publish(tiny_artifact, target)
             answers.append("made")
         except OutputError as error:
             answers.append(error.what)
@@ -325,10 +328,10 @@ def test_an_export_that_was_quicker_by_a_moment_is_replaced_or_kept_as_any_other
 
     monkeypatch.setattr(Path, "rename", second)
     if force:
-        artifact.publish(tiny_artifact, target, force=True)
+        publishing.publish(tiny_artifact, target, force=True)
     else:
         with pytest.raises(OutputError, match="exists already"):
-            artifact.publish(tiny_artifact, target)
+            publishing.publish(tiny_artifact, target)
     assert (target / "the quicker one").exists() is not force
     assert set(_contents(tiny_artifact)) <= set(_contents(target))
     assert list(tmp_path.iterdir()) == [target]
@@ -338,5 +341,5 @@ def test_publishing_sweeps_what_a_killed_export_left_beside_it(tiny_artifact: Pa
     leftover = tmp_path / f"{scratch.PREFIX}dead"
     leftover.mkdir()
     (leftover / "half").write_text("written")
-    artifact.publish(tiny_artifact, tmp_path / "made")
+    publishing.publish(tiny_artifact, tmp_path / "made")
     assert list(tmp_path.iterdir()) == [tmp_path / "made"]

@@ -26,7 +26,7 @@ def shift_by(site: Site, mean: Tensor) -> Callable[[Tensor], Tensor]:
 
     def shift(error: Tensor) -> Tensor:
         size = weight.values.shape
-        made: Tensor = target(mean.double(), error.double().reshape(size), None, *rest, **named)  # type: ignore[operator]
+        made: Tensor = target(mean.double(), error.double().reshape(size), None, *rest, **named)  # type: ignore[operator]  # a call
         axis = made.dim() - 1 if site.operator == "linear" else made.dim() - len(size) + 1
         return made.mean([place for place in range(made.dim()) if place != axis])
 
@@ -49,7 +49,7 @@ def restored(graph_module: GraphModule, stored: Node) -> Tensor:
     if values is not None:
         return values
     args, kwargs = torch.fx.map_arg((stored.args, stored.kwargs), lambda node: restored(graph_module, node))
-    made: Tensor = stored.target(*args, **kwargs)  # type: ignore[operator]
+    made: Tensor = stored.target(*args, **kwargs)  # type: ignore[operator]  # it is a call_function
     return made
 
 

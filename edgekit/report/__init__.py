@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, scratch
+from edgekit import publishing, scratch
 from edgekit.errors import InputError
 from edgekit.evaluation import results as evaluation_files
 from edgekit.profiling import results as results_files
@@ -51,7 +51,7 @@ def write(results: Sequence[Path], directory: Path, *, force: bool = False) -> R
     where no file has it, and all are in the trend. Raises InputError that names the file that is missing or damaged, and
     OutputError for a directory that exists, unless it is a report and `force` is given.
     """
-    artifact.check_output(directory, force=force, proof=HTML)
+    publishing.check_output(directory, force=force, proof=HTML)
     collection = read(results)
     with style.applied(), scratch.folder() as work:
         made = tuple(sections.of(collection))
@@ -64,7 +64,7 @@ def write(results: Sequence[Path], directory: Path, *, force: bool = False) -> R
             for picture in section.pictures:
                 path = built / markdown.FIGURES / f"{picture.name}.svg"
                 path.write_text(svg.render(picture), encoding="utf-8")
-        artifact.publish(built, directory, force=force, proof=HTML)
+        publishing.publish(built, directory, force=force, proof=HTML)
     return Report(directory / HTML, directory / MARKDOWN, made)
 
 

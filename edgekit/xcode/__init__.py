@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, scratch
+from edgekit import artifact, publishing, scratch
 from edgekit.artifact import Artifact
 from edgekit.errors import UsageError
 from edgekit.xcode import guide, project, reference, scheme
@@ -54,12 +54,12 @@ def write(directory: Path, output: Path, *, team: str = "", force: bool = False)
             next_step="see developer.apple.com/account, Membership details",
         )
     proof = reference.FILES[-1]
-    artifact.check_output(output, force=force, proof=proof)
+    publishing.check_output(output, force=force, proof=proof)
     steps = guide.commands(directory, output)
     with scratch.folder() as work:
         _fill(work, loaded, team)
         (work / "README.md").write_text(guide.readme(loaded.manifest.model.name, steps), encoding="utf-8")
-        artifact.publish(work, output, force=force, proof=proof)
+        publishing.publish(work, output, force=force, proof=proof)
     return Project(output, steps)
 
 

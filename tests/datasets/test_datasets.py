@@ -27,7 +27,7 @@ def _photograph(red: int) -> Image.Image:
 
 def _red(sample: Sample) -> int:
     assert isinstance(sample.content, Image.Image)
-    red, *_ = sample.content.getpixel((0, 0))  # type: ignore[misc]
+    red, *_ = sample.content.getpixel((0, 0))  # type: ignore[misc]  # a number where there is one band
     return int(red)
 
 
