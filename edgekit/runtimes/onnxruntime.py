@@ -141,22 +141,20 @@ class OnnxRuntimeSession(Session):
         self.__init__(self.model_file, self.inputs, self.outputs, threads, spinning, gpu)  # type: ignore[misc]  # see the class docstring
 
 
-def open_in_fp32(
-    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
-) -> Session:
-    """The same model with activations kept within the ranges of their integers, and not rounded to them."""
-    import onnx
+class _UnroundedSession(OnnxRuntimeSession):
+    """Of the same file with activations kept within the ranges of their integers, and not rounded to them."""
 
-    from edgekit import scratch
+    def fresh(self, model_file: Path, entries: Mapping[str, str] | None = None, **changes: object) -> Any:
+        import onnx
 
-    model = onnx.load(model_file)
-    _leave_unrounded(model.graph)
-    with scratch.folder() as folder:
-        edited = folder / model_file.name
-        onnx.save(model, str(edited))
-        session = OnnxRuntimeSession(edited, inputs, outputs)
-        session._session = session.fresh(edited, {_FOUR_BITS_PRODUCTS: "1"})
-        return session
+        from edgekit import scratch
+
+        model = onnx.load(model_file)
+        _leave_unrounded(model.graph)
+        with scratch.folder() as folder:
+            edited = folder / model_file.name
+            onnx.save(model, str(edited))
+            return super().fresh(edited, {**(entries or {}), _FOUR_BITS_PRODUCTS: "1"}, **changes)
 
 
 def _leave_unrounded(graph: Any) -> None:
@@ -206,3 +204,10 @@ def _spec(tensor: Any, model_file: Path) -> TensorSpec:
 def open(model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None) -> Session:
     """The session of an ONNX file; names and shapes come from the file itself when there is no manifest."""
     return OnnxRuntimeSession(model_file, inputs, outputs)
+
+
+def open_in_fp32(
+    model_file: Path, inputs: Sequence[TensorSpec] | None = None, outputs: Sequence[TensorSpec] | None = None
+) -> Session:
+    """The same model with activations kept within the ranges of their integers, and not rounded to them."""
+    return _UnroundedSession(model_file, inputs, outputs)

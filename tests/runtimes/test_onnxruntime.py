@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 
 import edgekit
 from edgekit import reference_inputs, runtimes
 from edgekit.errors import ArtifactError, UnknownName, Unsupported, UsageError
 from edgekit.runtimes import Session, TensorSpec
-from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession, open_in_fp32
 
 _INPUT = {"x": np.random.RandomState(0).standard_normal((1, 3, 32, 32)).astype(np.float32)}
 
@@ -50,6 +51,21 @@ def test_threads_change_nothing_but_speed(session: Session, count: int) -> None:
     session.set_threads(count)
     np.testing.assert_allclose(session.run(_INPUT)["output"], before, rtol=1e-5, atol=1e-6)
     assert session.inputs[0].name == "x"
+
+
+def test_rounding_stays_out_when_threads_change(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    graph = """g (float[4] x) => (float[4] y) <float scale = {0.5}, int8 zero = {-3}> {
+        q = QuantizeLinear (x, scale, zero)
+        y = DequantizeLinear (q, scale, zero)
+    }"""
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {graph}'), file)
+    given = np.array([0.3, -100, 200, -0.2], np.float32)
+    with edgekit.open(file) as rounding, open_in_fp32(file) as session:
+        for count in (1, 2):
+            session.set_threads(count)
+            np.testing.assert_allclose(session.run({"x": given})["y"], [0.3, -62.5, 65, -0.2], rtol=1e-6)
+        np.testing.assert_array_equal(rounding.run({"x": given})["y"], [0.5, -62.5, 65, 0])
 
 
 @pytest.mark.parametrize(
