@@ -29,7 +29,7 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    with _paddings_left():
+    with _as_meant():
         edge = to_edge_transform_and_lower(program.export(), partitioner=[XnnpackPartitioner(_taken())])
     _require_delegated(edge.exported_program().graph_module)
     path = directory / "model.pte"
@@ -39,13 +39,21 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
 
 
 @contextlib.contextmanager
-def _paddings_left() -> Iterator[None]:
-    """Keep XNNPACK's lowering from making integers of every padding that reads a dequantized tensor: it means those before
-    convolutions, and of the others comes a program that does not load, or that computes something else."""
+def _as_meant() -> Iterator[None]:
+    """Keep XNNPACK's lowering from two mistakes. It makes integers of every padding that reads a dequantized tensor: it means
+    those before convolutions, and of the others comes a program that does not load, or that computes something else. And it
+    leaves a softmax in channels last where a convolution made its operand, in which XNNPACK, which takes the last axis as it
+    lies, goes along the channels."""
+    from executorch.backends.xnnpack._passes.channels_last_tagged_reshape_pass import ChannelsLastTaggedReshapePass
     from executorch.backends.xnnpack._passes.insert_pad_qdq import InsertPadQDQPass
+    from executorch.exir.dialects._ops import ops
     from torch.fx.passes.infra.pass_base import PassResult
 
-    with mock.patch.object(InsertPadQDQPass, "call", lambda self, graph_module: PassResult(graph_module, False)):
+    in_order = {*ChannelsLastTaggedReshapePass.memory_sensitive_ops_nchw, ops.edge.aten._softmax.default}
+    with (
+        mock.patch.object(InsertPadQDQPass, "call", lambda self, graph_module: PassResult(graph_module, False)),
+        mock.patch.object(ChannelsLastTaggedReshapePass, "memory_sensitive_ops_nchw", in_order),
+    ):
         yield
 
 

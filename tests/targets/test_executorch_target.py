@@ -36,9 +36,23 @@ class Halves(nn.Module):
         return torch.relu(x * self.low) + x * self.high
 
 
-@pytest.mark.parametrize("module", [Maxima(), Halves()], ids=lambda m: type(m).__name__)
-def test_it_computes_what_the_module_does(module: nn.Module, tmp_path: Path) -> None:
-    program = capture(module, {"x": torch.randn(1, 4, 6, 8)})
+class SoftmaxOfMaps(nn.Module):
+    """Along rows of maps that a convolution made: alone, and as the weights of attention over their columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made, self.taken = nn.Conv2d(4, 12, 1), nn.Conv2d(4, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        q, k, v = self.made(x).chunk(3, 1)
+        attended = (q @ k.transpose(-2, -1) * 0.3).softmax(-1) @ v
+        rows = torch.relu(self.made(x)).softmax(-1)
+        return self.taken(attended + x), rows[:, 2:] * rows[:, :-2] + rows.softmax(3)[:, 1:-1]
+
+
+@pytest.mark.parametrize("kind", [Maxima, Halves, SoftmaxOfMaps])
+def test_it_computes_what_the_module_does(kind: type[nn.Module], tmp_path: Path) -> None:
+    program = capture(kind(), {"x": torch.randn(1, 4, 6, 8)})
     expected = program.functions["forward"].run(program.functions["forward"].example_inputs)
     passes.run(program, PROFILE)
     program.save(tmp_path)
