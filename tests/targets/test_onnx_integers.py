@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekit import metrics, profiles, quantize
+from edgekit import data_files, metrics, profiles, quantize
+from edgekit.profiles import RuntimeProfile
 from edgekit.program import capture
-from edgekit.quantize import Request
+from edgekit.quantize import Request, schemes
 from edgekit.quantize.unrounded import unrounded
 from edgekit.recipe import Quantize
 from edgekit.runtimes import onnxruntime as onnxruntime_session
@@ -40,13 +41,14 @@ def _x(seed: int = 0) -> Tensor:
     return torch.randn((1, 64, 4, 4), generator=torch.Generator().manual_seed(seed))
 
 
-def _lowered(scheme: str, directory: Path) -> tuple[Path, float, float]:
+def _lowered(scheme: str, directory: Path, profile: RuntimeProfile = HOST) -> tuple[Path, float, float]:
     """The mixer's file; how near its run without rounding is to its graph without, and its run to eager."""
     module, x = _Mixer().eval(), _x()
-    assert HOST.integers is not None
-    request = Request(capture(module, {"x": x}), HOST.integers, Quantize(scheme=scheme), [], "mixer")
+    assert profile.integers is not None
+    samples = [{"x": _x(seed)} for seed in range(4)] if schemes.find(scheme)[0].CALIBRATED else []
+    request = Request(capture(module, {"x": x}), profile.integers, Quantize(scheme=scheme), samples, "mixer")
     program = quantize.apply(request, quantize.make_plan(request))
-    (path,) = target.lower(program, HOST, directory)
+    (path,) = target.lower(program, profile, directory)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"x": x.numpy()})
     with torch.no_grad():
@@ -96,6 +98,29 @@ def test_ranges_of_each_run_s_own_are_found_by_the_runtime(tmp_path: Path) -> No
     assert (kinds["DynamicQuantizeLinear"], kinds["QuantizeLinear"]) == (2, 0)
     computed = _computed(path, tmp_path)
     assert computed["DynamicQuantizeMatMul"] + computed["MatMulNBits"] == 2, "the latter for a single row"
+
+
+def _with_integers() -> dict[str, RuntimeProfile]:
+    """A device for each profile of ONNX Runtime that computes with integers."""
+    found = {name: profiles.load(name).runtimes.get("onnx") for name in reversed(data_files.names("device_profiles"))}
+    known = {name: profile for name, profile in found.items() if profile is not None and profile.integers is not None}
+    distinct = {str(profile.model_copy(update={"source": ""})): name for name, profile in known.items()}
+    return {name: known[name] for name in distinct.values()}
+
+
+@pytest.mark.parametrize("device", _with_integers())
+@pytest.mark.parametrize(("scheme", "least_db"), [("int8", 25), ("int8-dynamic", 30), ("int8-weight", 35), ("int4-weight", 15)])
+def test_files_for_every_device_compute_what_their_graphs_do(device: str, scheme: str, least_db: float, tmp_path: Path) -> None:
+    profile = _with_integers()[device]
+    path, conversion, precision = _lowered(scheme, tmp_path, profile)
+    assert conversion > 90
+    assert precision > least_db
+    graph, support = onnx.load(path).graph, profile.integers
+    assert support is not None
+    if scheme == "int8":
+        constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        zeros = {constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+        assert zeros == {{"int8": onnx.TensorProto.INT8, "uint8": onnx.TensorProto.UINT8}[support.activation or ""]}
 
 
 @pytest.mark.parametrize("scheme", ["int4-weight", "int8-weight", "int8-dynamic"])
