@@ -24,6 +24,8 @@ def assign(site: Site, support: IntegerSupport, argument: int | None) -> Assignm
     """Four bits for linears and pointwise convolutions, where the runtime takes them."""
     if site.weight is None:
         return site.left("it has no constant weight")
+    if not any("int4" in formats for formats in (support.weights, support.dynamic)):
+        return site.left("the runtime takes no weights of four bits")
     if site.operator == "conv2d" and not site.is_pointwise:
         why = "four bits are for linears and pointwise convolutions"
         if site.operator in support.weights.get("int8", ()):
