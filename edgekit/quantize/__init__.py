@@ -70,6 +70,13 @@ class Request:
 
         return sites.find(self.program.functions["forward"].graph_module)
 
+    @cached_property
+    def normalizing(self) -> frozenset[Node]:
+        """The operators of normalizations that are written out: they stay in floating point."""
+        from edgekit.quantize import normalization
+
+        return normalization.parts(self.program.functions["forward"].graph_module)
+
     def is_spectral(self, site: Site) -> bool:
         """Whether the module that an operator is from, or one around that, transforms to frequencies."""
         return any(site.module == path or (path and site.module.startswith(f"{path}.")) for path in self.spectral)
@@ -268,9 +275,12 @@ def make_plan(asked: Request) -> Plan:
 
 
 def _assigned(scheme: ModuleType, site: Site, asked: Request, argument: int | None) -> Assignment:
+    from edgekit.quantize import normalization
+
     if asked.is_spectral(site):
-        why = "frequencies span more than eight bits can tell apart"
-        return Assignment(node=site.node.name, operator=site.operator, module=site.module, why=why)
+        return site.left("frequencies span more than eight bits can tell apart")
+    if site.node in asked.normalizing:
+        return site.left(normalization.WHY)
     made: Assignment = scheme.assign(site, asked.support, argument)
     return made
 
