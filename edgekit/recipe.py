@@ -32,7 +32,7 @@ class Quantize(typed_yaml.Frozen):
     """A folder of images or an .npz, of the kind the model will see."""
     samples: Annotated[int, Field(gt=0)] = 128
     """The most samples of it to look at, spread evenly."""
-    ranges: Literal["min-max", "percentile", "mse"] = "mse"
+    ranges: Literal["min-max", "percentile", "mse"] = "percentile"
     """How the range of an activation is told from what it was in calibration."""
     equalize: Literal["none", "weights", "activations"] = "none"
     """By what channels are scaled beforehand, between the layers that make and read them, so that one scale fits them all."""
