@@ -1,0 +1,30 @@
+"""The report on quantization says what was made, what was refused, and whether what users are promised was kept."""
+
+from __future__ import annotations
+
+import quantization
+from quantization import Cell
+
+
+def _cells() -> list[Cell]:
+    original = Cell("net", "onnx", "", 4_000_000, top1=(80.0, 79.0, 81.0), images=100)
+    return [
+        original,
+        Cell("net", "onnx", "int8", 1_000_000, (1.5, 1.4, 1.6), (79.6, 78.6, 80.6), (0.4, -0.1, 0.9), 98.0, 25.0, 100),
+        Cell("net", "onnx", "int4-weight", 500_000, (1.0, None, None), (78.0, 77.0, 79.0), (2.0, 1.5, 2.5), 90.0, 15.0, 100),
+        Cell("net", "onnx", "fp16", failure="target onnx does not compute in fp16"),
+    ]
+
+
+def test_the_report_holds_a_line_a_cell_and_why_others_have_none() -> None:
+    text = quantization.report(_cells(), "scripts/quantization checkpoints")
+    assert "| net | ONNX | - | 4.00 MB | 1 | - | 80.0 % [79.0, 81.0] | - | - | - |" in text
+    assert "| net | ONNX | int8 | 1.00 MB | 0.25 | 1.50x [1.40, 1.60] |" in text
+    assert "- net, ONNX, fp16: target onnx does not compute in fp16" in text
+    assert "| fp16 |" not in text
+
+
+def test_what_a_scheme_may_cost_is_held_to_each_model() -> None:
+    kept, missed = quantization.wanted(_cells())
+    assert kept.endswith("at most 0.5 points: net yes, 0.40 [-0.10, 0.90]")
+    assert missed.endswith("at most 1.0 points: net NO, 2.00 [1.50, 2.50]")
