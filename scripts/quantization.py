@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from training.kept import LOG
+
 import edgekit
 from edgekit import profiles
 from edgekit.artifact import Artifact
@@ -74,8 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with kept.open("a", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(asdict(cell)) + "\n" for cell in made)
             print("\n".join(row(cell, made[0]) for cell in made), flush=True)
-    command = shlex.join(["scripts/quantization", *(arguments or sys.argv[1:])])
-    REPORT.write_text(report(_read(kept), command), encoding="utf-8")
+    command = shlex.join(
+        ["scripts/quantization", asked.checkpoints.name, "--data", asked.data.name, "--limit", str(asked.limit)]
+    )
+    logs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(asked.checkpoints.glob(f"*/{LOG}"))]
+    REPORT.write_text(report(_read(kept), command, logs), encoding="utf-8")
     return 0
 
 
@@ -143,16 +148,20 @@ def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
-def report(cells: Sequence[Cell], command: str) -> str:
+def report(cells: Sequence[Cell], command: str, logs: Sequence[dict[str, Any]] = ()) -> str:
     """The whole report."""
     originals = {(cell.model, cell.target): cell for cell in cells if not cell.scheme}
     lines = [
         "# What quantization costs and gains",
         "",
-        f"Made by `{command}` on checkpoints of `scripts/train_classifier`, which know their input size.",
-        "Calibrated on the train split, judged on the test split; points lost against the fp32 model in PyTorch, image by",
-        "image. Brackets hold 95 % intervals. Latencies of one model on one target were measured interleaved, on one pinned",
-        "core. Core ML artifacts were executed by edgekit's reference interpreter, on one image in fifty, and not timed.",
+        f"Made by `{command}` on checkpoints of `scripts/train_classifier`:",
+        "",
+        *map(trained, logs),
+        "",
+        "They know their input size. Calibrated on the train split, judged on the test split; points lost against the fp32",
+        "model in PyTorch, image by image. Brackets hold 95 % intervals. Latencies of one model on one target were measured",
+        "interleaved, on one pinned core. Core ML artifacts were executed by edgekit's reference interpreter, on one image in",
+        "fifty, and not timed.",
         "",
         *wanted(cells),
         "",
@@ -163,6 +172,17 @@ def report(cells: Sequence[Cell], command: str) -> str:
         *refused(cells),
     ]
     return "\n".join(lines)
+
+
+def trained(log: dict[str, Any]) -> str:
+    """How a checkpoint was made, and what it is worth, by the log that training left beside it."""
+    settings, last = log["settings"], log["position"]["epochs"][-1]
+    bf16 = " --bf16" if settings["bf16"] else ""
+    sizes = f"--input-size {settings['input_size']} --first-size {settings['first_size']}"
+    return (
+        f"- `{settings['model']} {sizes} --epochs {settings['epochs']:g} --minutes {settings['minutes']:g}{bf16}`: "
+        f"{last['epochs']:.1f} epochs, {last['accuracy']:.1%} of {last['judged_on']:,} test images right".replace("%", " %")
+    )
 
 
 def wanted(cells: Sequence[Cell]) -> Iterator[str]:

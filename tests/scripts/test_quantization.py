@@ -28,3 +28,10 @@ def test_what_a_scheme_may_cost_is_held_to_each_model() -> None:
     kept, missed = quantization.wanted(_cells())
     assert kept.endswith("at most 0.5 points: net yes, 0.40 [-0.10, 0.90]")
     assert missed.endswith("at most 1.0 points: net NO, 2.00 [1.50, 2.50]")
+
+
+def test_a_checkpoint_is_told_by_how_it_was_trained() -> None:
+    settings = {"model": "net", "input_size": 64, "first_size": 32, "epochs": 100.0, "minutes": 14.0, "bf16": True}
+    last = {"epochs": 6.18, "accuracy": 0.8021, "judged_on": 10_000}
+    told = quantization.trained({"settings": settings, "position": {"epochs": [last]}})
+    assert told.startswith("- `net --input-size 64 --first-size 32 --epochs 100 --minutes 14 --bf16`: 6.2 epochs, 80.2 % of")
