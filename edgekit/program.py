@@ -267,7 +267,7 @@ def load(directory: Path) -> Program:
 
 _REGISTERED_BY = {
     "edgekit": "edgekit.ops.palette",
-    "quantized_decomposed": "torch.ao.quantization.fx._decomposed",
+    "quantized_decomposed": "edgekit.ops.quantization",
     "torchao": "torchao.quantization.quant_primitives",
 }
 """Libraries of the operators in quantized graphs, by the module that registers them."""

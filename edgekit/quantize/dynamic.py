@@ -8,12 +8,11 @@ from dataclasses import replace
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.ops.quantization import decomposed
 from edgekit.passes import _graph
 from edgekit.passes._graph import add_call, add_constant, aten, shape
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize.sites import Site
-
-decomposed = torch.ops.quantized_decomposed
 
 _LEAST, _LARGEST = -128, 127
 _SMALLEST_SCALE = torch.finfo(torch.float32).eps

@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators
 from torch.fx import GraphModule, Node
 
+from edgekit.ops.quantization import decomposed
 from edgekit.passes._graph import add_call, add_constant, aten, constant, only_user, sweep
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize import bias, dynamic, gelu, sites, weights
 from edgekit.quantize.plan import Assignment, WeightFormat
 from edgekit.quantize.ranges import Histogram, Range
 from edgekit.quantize.sites import Site, is_floating_point, moves, operator_of
-
-decomposed = torch.ops.quantized_decomposed
 
 _STATIC = {"uint8": (torch.uint8, 0, 255), "int8": (torch.int8, -128, 127)}
 """Dtype, least and largest integer of an activation."""

@@ -21,13 +21,13 @@ from torch.utils._pytree import tree_leaves
 
 from edgekit import metrics
 from edgekit.borders import Tensors
+from edgekit.ops.quantization import decomposed
 from edgekit.program import Program
 from edgekit.quantize import sites
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.sites import MOVES, operator_of
 
 _STATIC = ("uint8", "int8")
-_decomposed = torch.ops.quantized_decomposed
 _Grid = tuple[Any, ...]
 """Scale, zero point, least and largest integer, dtype."""
 
@@ -150,7 +150,7 @@ class Sources:
     def _grids(self) -> dict[Node, _Grid]:
         """Of each tensor whose range was found in calibration."""
         found = {}
-        for there in self.quantized.graph.find_nodes(op="call_function", target=_decomposed.quantize_per_tensor.default):
+        for there in self.quantized.graph.find_nodes(op="call_function", target=decomposed.quantize_per_tensor.default):
             of = self._nodes.get(there.args[0].name)
             if of is not None and of.op != "get_attr":
                 found[of] = self._grid(next(iter(there.users)))
@@ -197,7 +197,7 @@ class Sources:
             return operator.attrgetter(str(node.target))(self.quantized)
         if _is_pair(node):
             whole, grid = self.value(node.all_input_nodes[0].all_input_nodes[0], given), self._grid(node)
-            return _decomposed.dequantize_per_tensor(_decomposed.quantize_per_tensor(whole, *grid), *grid)
+            return decomposed.dequantize_per_tensor(decomposed.quantize_per_tensor(whole, *grid), *grid)
         args, kwargs = map_arg((node.args, node.kwargs), lambda operand: self.value(operand, given))
         made = node.target(*args, **kwargs)  # type: ignore[operator]  # it is a call_function
         if self._leaf(node) is None:
@@ -267,8 +267,8 @@ def _is_constant(given: object) -> TypeGuard[Node]:
 
 def _is_pair(node: Node) -> bool:
     """Whether it is the second half of a pair."""
-    second = node.target == _decomposed.dequantize_per_tensor.default
-    return second and node.all_input_nodes[0].target == _decomposed.quantize_per_tensor.default
+    second = node.target == decomposed.dequantize_per_tensor.default
+    return second and node.all_input_nodes[0].target == decomposed.quantize_per_tensor.default
 
 
 def _onward(reader: Node, moved: set[Node]) -> list[Node]:

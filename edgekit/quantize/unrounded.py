@@ -12,8 +12,8 @@ import copy
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.ops.quantization import decomposed
 from edgekit.passes import _graph
-from edgekit.quantize.insert import decomposed
 
 _STATIC = (decomposed.quantize_per_tensor.default,)
 _DYNAMIC = (decomposed.quantize_per_tensor.tensor, decomposed.quantize_per_token.default)

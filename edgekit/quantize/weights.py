@@ -8,6 +8,7 @@ from torch.fx import GraphModule, Node
 
 from edgekit.errors import UsageError
 from edgekit.ops.palette import from_palette
+from edgekit.ops.quantization import decomposed
 from edgekit.passes._graph import add_call, add_constant, constant
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize import groups, palettes
@@ -32,8 +33,6 @@ def stored(graph_module: GraphModule, before: Node, weight: Weight, form: Weight
 
 def _by_channel(graph_module: GraphModule, before: Node, weight: Weight, support: IntegerSupport) -> Node:
     """int8, symmetric, a scale for each output channel."""
-    from edgekit.quantize.insert import decomposed
-
     axis = weight.output_axis
     scales = scales_of(weight.values, axis, support)
     along = [-1 if place == axis else 1 for place in range(weight.values.dim())]

@@ -31,7 +31,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     import torch
     import torchao.quantization.quant_primitives  # noqa: F401  it registers the operator
     from onnxscript import opset18, opset21
-    from torch.ao.quantization.fx import _decomposed  # noqa: F401  likewise
+
+    import edgekit.ops.quantization  # noqa: F401  likewise
 
     def in_groups(
         integers: Any,
