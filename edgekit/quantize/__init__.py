@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgekit.profiles import IntegerSupport, RuntimeProfile
     from edgekit.profiling.measurement import OperatorProfile
     from edgekit.program import Program
+    from edgekit.quantize import insert
     from edgekit.quantize.calibration import Calibration
     from edgekit.quantize.ranges import Histogram, Range
     from edgekit.quantize.sites import Site
@@ -240,7 +241,7 @@ def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Prog
     """The quantized program, and what the manifest keeps of it. Writes the plan into `directory`."""
     from edgekit import artifact
 
-    plan = make_plan(asked)
+    plan = _with_forms(asked, make_plan(asked))
     quantized = apply(asked, plan)
     plan.write(directory / artifact.PLAN)
     record = artifact.Quantization(
@@ -296,6 +297,19 @@ def _with_fused(asked: Request, assigned: Sequence[Assignment]) -> Iterator[Assi
         yield one.model_copy(update={"why": f"computed with {fused[one.node]}"}) if one.node in fused else one
 
 
+def _with_forms(asked: Request, plan: Plan) -> Plan:
+    """The same, telling which GELUs are computed in another form, and how near that is."""
+    from edgekit.quantize import insert
+
+    if asked.support.gelu == "native" or not any(site.operator == "gelu" and site.activation for site in plan.sites):
+        return plan
+    by_name = {assignment.node: assignment for assignment in plan.sites}
+    graph_module = asked.program.functions["forward"].graph_module
+    fits = insert.gelu_fits(graph_module, by_name, asked.support, _calibrated(asked, by_name))
+    told = [one.model_copy(update={"why": str(fits[one.node])}) if one.node in fits else one for one in plan.sites]
+    return plan.model_copy(update={"sites": tuple(told)})
+
+
 def apply(asked: Request, plan: Plan) -> Program:
     """The program as the plan has it; the one in the request stays. Raises ConversionError for a plan that changes nothing."""
     from edgekit.quantize import insert
@@ -308,20 +322,26 @@ def apply(asked: Request, plan: Plan) -> Program:
             next_step=_elsewhere(asked, plan.scheme) or "choose another scheme",
         )
     by_name = {assignment.node: assignment for assignment in plan.sites}
-    found = insert.crossings(asked.program.functions["forward"].graph_module, by_name, asked.support)
-    observed = {node.name: node for node in found.observed}
-    histograms, covered = asked.histograms(found.observed), asked.ranges(found.observed)
-    calibrated = insert.Calibrated(
-        ranges={name: covered[node] for name, node in observed.items()},
-        histograms={name: histograms[node] for name, node in observed.items()},
-        mean_inputs=_mean_inputs(asked, by_name),
-    )
+    calibrated = _calibrated(asked, by_name)
     quantized = asked.program.copy()
     forward = quantized.functions["forward"]
     forward.exported = None
     insert.write(forward.graph_module, by_name, asked.support, calibrated)
     quantized.is_quantized = True
     return quantized
+
+
+def _calibrated(asked: Request, plan: Mapping[str, Assignment]) -> insert.Calibrated:
+    """What calibration tells of the tensors that a plan makes integers."""
+    from edgekit.quantize import insert
+
+    observed = insert.crossings(asked.program.functions["forward"].graph_module, plan, asked.support).observed
+    histograms, covered = asked.histograms(observed), asked.ranges(observed)
+    return insert.Calibrated(
+        ranges={node.name: covered[node] for node in observed},
+        histograms={node.name: histograms[node] for node in observed},
+        mean_inputs=_mean_inputs(asked, plan),
+    )
 
 
 def _elsewhere(asked: Request, name: str) -> str:

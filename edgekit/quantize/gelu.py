@@ -6,6 +6,8 @@ mostly nearer than eight bits can tell; where it is not, GELU stays.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.fx import Node
@@ -17,8 +19,19 @@ _SLOPES = torch.linspace(1.55, 1.85, 61, dtype=torch.float64)
 """Around 2 sqrt(2 / pi), the slope that is right near zero, and 1.702, the one with the smallest largest error."""
 
 
-def slope(node: Node, seen: Histogram, read: float, made: float) -> float | None:
-    """The slope with the least squared error over the histogram of what GELU reads; None where that error is larger than what
+@dataclass(frozen=True)
+class Fit:
+    """How near the form comes to GELU over what is seen in calibration."""
+
+    slope: float
+    sqnr_db: float
+
+    def __str__(self) -> str:
+        return f"computed as x sigmoid({self.slope:.3f} x), {self.sqnr_db:.0f} dB from GELU in calibration"
+
+
+def fitted(node: Node, seen: Histogram, read: float, made: float) -> Fit | None:
+    """The form with the least squared error over the histogram of what GELU reads; None where that error is larger than what
     the rounding of its operand to multiples of `read`, and of its result to multiples of `made`, leave together."""
     values, counts = (torch.from_numpy(part) for part in seen.values)
     weights = counts / counts.sum()
@@ -30,4 +43,6 @@ def slope(node: Node, seen: Histogram, read: float, made: float) -> float | None
     errors = (values * torch.sigmoid(_SLOPES[:, None] * values) - exact()).square() @ weights
     of_operand = (exact(read / 2) - exact(-read / 2)).square() @ weights
     best = int(errors.argmin())
-    return float(_SLOPES[best]) if float(errors[best]) <= (float(of_operand) + made**2) / 12 else None
+    if float(errors[best]) > (float(of_operand) + made**2) / 12:
+        return None
+    return Fit(float(_SLOPES[best]), float(10 * torch.log10(exact().square() @ weights / errors[best])))

@@ -177,7 +177,7 @@ def write(graph_module: GraphModule, plan: Mapping[str, Assignment], support: In
     """Rewrite the graph in place. Assignments go by their nodes' names."""
     within = crossings(graph_module, plan, support)
     grids = within.grids({node: calibrated.ranges[node.name] for node in within.observed})
-    slopes = _slopes(within, grids, calibrated.histograms) if support.gelu == "sigmoid" else {}
+    slopes = {node: fit.slope for node, fit in _fits(within, grids, calibrated.histograms, support).items()}
     for site in sites.find(graph_module):
         _become(graph_module, site, plan[site.node.name], support, grids, calibrated.mean_inputs.get(site.node.name))
     for node, grid in grids.items():
@@ -212,16 +212,27 @@ def _become(
         weights.round_bias(graph_module, site.node, site.bias, scales)
 
 
-def _slopes(crossings: Crossings, grids: Mapping[Node, Grid], histograms: Mapping[str, Histogram]) -> dict[Node, float]:
-    """The slope of each GELU between integers that becomes `x sigmoid(slope x)`."""
-    fitted: dict[Node, float] = {}
-    for node in crossings.readers:
+def gelu_fits(
+    graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport, calibrated: Calibrated
+) -> dict[str, gelu.Fit]:
+    """By their nodes' names, the GELUs that `write` makes `x sigmoid(slope x)`."""
+    within = crossings(graph_module, plan, support)
+    grids = within.grids({node: calibrated.ranges[node.name] for node in within.observed})
+    return {node.name: fit for node, fit in _fits(within, grids, calibrated.histograms, support).items()}
+
+
+def _fits(
+    crossings: Crossings, grids: Mapping[Node, Grid], histograms: Mapping[str, Histogram], support: IntegerSupport
+) -> dict[Node, gelu.Fit]:
+    """The form of each GELU between integers that becomes `x sigmoid(slope x)`."""
+    found: dict[Node, gelu.Fit] = {}
+    for node in crossings.readers if support.gelu == "sigmoid" else ():
         source = node.all_input_nodes[0]
         if operator_of(node) == "gelu" and source.name in histograms:
-            slope = gelu.slope(node, histograms[source.name], grids[source].scale, grids[node].scale)
-            if slope is not None:
-                fitted[node] = slope
-    return fitted
+            fit = gelu.fitted(node, histograms[source.name], grids[source].scale, grids[node].scale)
+            if fit is not None:
+                found[node] = fit
+    return found
 
 
 def _cross(graph_module: GraphModule, node: Node, grid: Grid, crossings: Crossings, slopes: Mapping[Node, float]) -> None:

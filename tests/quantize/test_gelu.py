@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from quantizing import INTEGERS, Net, ask, calls, noise, quantized, run
 from torch import Tensor, nn
 
+from edgekit import quantize
+from edgekit.metrics import sqnr_db
 from edgekit.quantize import gelu
+from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.ranges import BINS, Histogram
 
 OPERATORS = (*INTEGERS.operators, "gelu")
@@ -49,8 +55,8 @@ def test_it_stays_where_its_result_is_finer_than_the_form() -> None:
     seen = Histogram(-3.0, 1.0, ((centres + 2).abs() < 0.2).long().numpy())
     module = Net(lambda net, x: nn.functional.gelu(x))
     (node,) = [node for node in ask(module, noise(4)).program.functions["forward"].graph_module.graph.nodes if node.users][1:]
-    assert gelu.slope(node, seen, read=0.004, made=0.001) is None
-    assert gelu.slope(node, seen, read=0.004, made=0.1) is not None
+    assert gelu.fitted(node, seen, read=0.004, made=0.001) is None
+    assert gelu.fitted(node, seen, read=0.004, made=0.1) is not None
 
 
 def test_outside_of_integers_it_stays() -> None:
@@ -58,3 +64,19 @@ def test_outside_of_integers_it_stays() -> None:
     dear = SIGMOID.model_copy(update={"conversions": "dear"})
     last = Net(lambda net, x: net.last(module(x).exp()), module=module, last=nn.Conv2d(4, 4, 1), more=nn.Conv2d(4, 4, 1))
     assert calls(quantized(ask(last, noise(1, 4, 3, 3), support=dear)), "gelu")
+
+
+def test_the_plan_tells_how_near_the_form_is(tmp_path: Path) -> None:
+    x = noise(1, 8, 16, 16)
+    for support, told in ((SIGMOID, True), (NATIVE, False)):
+        program, record = quantize.run(ask(_Mlp("none"), x, support=support), Calibration([]), tmp_path)
+        (why,) = (site.why for site in record.sites if site.operator == "gelu")
+        assert bool(calls(program, "silu")) is told
+        if told:
+            found = re.fullmatch(r"computed as x sigmoid\((1\.\d+) x\), (\d+) dB from GELU in calibration", why)
+            assert found
+            read = _Mlp("none").up(x).detach()
+            exact, form = nn.functional.gelu(read), read * torch.sigmoid(float(found[1]) * read)
+            assert float(found[2]) == pytest.approx(sqnr_db(exact.numpy(), form.numpy()), abs=1.0)
+        else:
+            assert not why
