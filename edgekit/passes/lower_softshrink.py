@@ -1,4 +1,4 @@
-"""softshrink(x) with bound b becomes relu(x - b) - relu(-x - b): the same numbers, from operators that every runtime has in its
+"""softshrink(x) with bound b becomes x - clamp(x, -b, b): the same numbers, from operators that every runtime has in its
 accelerated part, where converters write comparisons and a choice."""
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ def apply(program: Program, profile: RuntimeProfile) -> Changes:
     for graph_module in program:
         for node in calls(graph_module, aten.softshrink.default):
             x, bound = node.args[0], argument(node, 1, "lambd", 0.5)
-            above = add_call(node, aten.relu.default, add_call(node, aten.sub.Tensor, x, bound))
-            negated = add_call(node, aten.neg.default, x)
-            below = add_call(node, aten.relu.default, add_call(node, aten.sub.Tensor, negated, bound))
-            replace(node, add_call(node, aten.sub.Tensor, above, below))
+            replace(node, add_call(node, aten.sub.Tensor, x, add_call(node, aten.clamp.default, x, -bound, bound)))
             changes.changed += 1
     return changes

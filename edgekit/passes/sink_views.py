@@ -16,6 +16,7 @@ _VIEWS = (aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten
 _ELEMENTWISE = (
     aten.abs.default,
     aten.add.Tensor,
+    aten.clamp.default,
     aten.div.Tensor,
     aten.gelu.default,
     aten.hardswish.default,

@@ -13,10 +13,10 @@ IMAGE = (2, 6, 3, 3)
 
 def test_a_chain_between_two_reshapes_loses_both() -> None:
     def forward(net: Net, x: Tensor) -> Tensor:
-        return torch.relu(x.unflatten(1, (2, 3)) + 1).flatten(1, 2)
+        return torch.relu(x.unflatten(1, (2, 3)) + 1).clamp(0.5, 2.0).flatten(1, 2)
 
     done = rewrite("sink_views", Net(forward), noise(*IMAGE))
-    assert done.calls == ["add", "relu"]
+    assert done.calls == ["add", "relu", "clamp"]
 
 
 def test_a_constant_per_channel_is_reshaped_with_it() -> None:
