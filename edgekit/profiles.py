@@ -23,6 +23,23 @@ class Figure(typed_yaml.Frozen):
     source: str
 
 
+class Savings(typed_yaml.Frozen):
+    """What integers save against floating point, in nanoseconds of one core; less than nothing where they cost."""
+
+    product: float
+    """By each multiply-add of a convolution of one group or a linear."""
+    result: float
+    """By each element that such makes."""
+    depthwise_result: float
+    """By each element that a depthwise convolution makes."""
+    gelu: float
+    """By each element, its conversions included."""
+    conversion: float
+    """By each element turned into an integer, or back."""
+    layout: float
+    """By each element between a convolution of integers and one in floating point: they want different layouts."""
+
+
 class IntegerSupport(typed_yaml.Frozen):
     """What a runtime computes with integers, and how it takes them. Quantization asks this, never the target's name.
 
@@ -36,12 +53,15 @@ class IntegerSupport(typed_yaml.Frozen):
     """Activations that it computes together with the operator before them."""
     moves: tuple[str, ...] = ()
     """Operators that hand integers on as they are."""
-    least_channels: int = 1
-    """The fewest input channels with which a convolution is faster with integers."""
+    least_products: int = 1
+    """The fewest products that one place of a kernel stands for, input by output channels, with which a convolution of several
+    places is faster with integers."""
     grouped: bool = True
     """Whether convolutions of several channels a group are faster with integers; depthwise ones go by `operators`."""
     conversions: Literal["cheap", "dear"] = "cheap"
     """Whether turning a tensor into integers and back costs more than an operator without weight saves by them."""
+    saves: Savings | None = None
+    """By which maps are left in floating point where integers do not pay; None where they always do."""
     gelu: Literal["native", "sigmoid"] = "native"
     """Whether GELU between integers is computed as such, or as x sigmoid(slope x) where that is as near as eight bits tell."""
     dynamic: dict[str, tuple[str, ...]] = Field(default_factory=dict)

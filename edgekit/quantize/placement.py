@@ -4,11 +4,13 @@ neighbours, which a scheme that looks at one operator cannot see."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from torch.fx import Node
 
 from edgekit.passes._graph import argument
 from edgekit.profiles import IntegerSupport
+from edgekit.quantize import maps
 from edgekit.quantize.plan import Assignment
 from edgekit.quantize.sites import Site, moves, operator_of
 
@@ -19,7 +21,9 @@ _STATIC = ("uint8", "int8")
 def refined(found: Sequence[Site], plan: Mapping[Node, Assignment], support: IntegerSupport) -> dict[Node, Assignment]:
     """The plan with those operators left in floating point, each with its reason:
 
-    - convolutions of so few input channels that the kernel has little to add up, and of several channels a group;
+    - convolutions of so few channels that gathering what lies under the kernel takes longer than multiplying it, and of several
+      channels a group;
+    - operators on maps of a size on which integers do not pay (`maps`);
 
     and where the runtime's profile says that conversions are dear (`conversions`)
 
@@ -30,12 +34,14 @@ def refined(found: Sequence[Site], plan: Mapping[Node, Assignment], support: Int
     for site in found:
         if chosen[site.node].activation in _STATIC and (why := _too_slow(site, support)):
             chosen[site.node] = site.left(why)
-    if support.conversions == "dear":
-        _keep_together(found, chosen, support)
-    return chosen
+    together = partial(_together, found, support=support)
+    return maps.in_floating_point(found, together(chosen), support, together)
 
 
-def _keep_together(found: Sequence[Site], chosen: dict[Node, Assignment], support: IntegerSupport) -> None:
+def _together(found: Sequence[Site], plan: Mapping[Node, Assignment], support: IntegerSupport) -> dict[Node, Assignment]:
+    chosen = dict(plan)
+    if support.conversions != "dear":
+        return chosen
     last = next((site for site in reversed(found) if site.weight is not None), None)
     if last is not None and chosen[last.node].activation in _STATIC:
         chosen[last.node] = last.left("the last layer: its result is read in floating point")
@@ -45,14 +51,16 @@ def _keep_together(found: Sequence[Site], chosen: dict[Node, Assignment], suppor
         for site in found:
             if site.weight is None and chosen[site.node].activation in _STATIC and not _is_between(site.node, chosen, support):
                 chosen[site.node], changed = site.left("it does not lie between operators that compute with integers"), True
+    return chosen
 
 
 def _too_slow(site: Site, support: IntegerSupport) -> str:
     if site.operator != "conv2d" or site.weight is None:
         return ""
-    channels, groups = site.weight.values.shape[1], int(argument(site.node, 6, "groups", 1))
-    if groups == 1 and channels < support.least_channels:
-        return f"{channels} input channels are too few for the integer kernel to be faster"
+    made, channels, *kernel = site.weight.values.shape
+    groups = int(argument(site.node, 6, "groups", 1))
+    if groups == 1 and set(kernel) != {1} and made * channels < support.least_products:
+        return f"{channels} channels to {made} are too few for the integer kernel to be faster"
     if groups > 1 and channels > 1 and not support.grouped:
         return "convolutions of several channels a group are slower with integers"
     return ""

@@ -21,8 +21,9 @@ from edgekit.quantize.plan import ActivationFormat, Assignment, Plan, WeightForm
 _SHAPES = ("contiguous", "flatten", "reshape", "squeeze", "unflatten", "unsqueeze", "view", "view_as")
 _COPIES = ("alias", "clone", "detach", "expand", "repeat")
 _ORDERS = ("flip", "mT", "movedim", "numpy_T", "permute", "pixel_shuffle", "pixel_unshuffle", "roll", "t", "transpose")
-_PARTS = ("chunk", "getitem", "index_select", "max_pool2d", "narrow", "select", "slice", "split", "split_with_sizes", "unbind")
-MOVES = frozenset((*_SHAPES, *_COPIES, *_ORDERS, *_PARTS))
+_PARTS = ("chunk", "getitem", "max_pool2d", "narrow", "slice", "split", "split_with_sizes", "unbind")
+_CHOICES = ("gather", "index_select", "select")
+MOVES = frozenset((*_SHAPES, *_COPIES, *_ORDERS, *_PARTS, *_CHOICES))
 """Operators whose results are some of their operand's values: what they are given as integers they can hand on as such."""
 
 _CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d"))

@@ -12,6 +12,7 @@ from edgekit.errors import ConversionError
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize.insert import Grid
 from edgekit.quantize.ranges import Range
+from edgekit.quantize.sites import operator_of
 
 
 def _sqnr_db(net: nn.Module, *inputs: Tensor, support: IntegerSupport = INTEGERS) -> float:
@@ -96,6 +97,24 @@ def test_integers_pass_what_moves_them_on_one_grid() -> None:
     assert len(grids) == 1
     assert gives_integers(permute)
     assert gives_integers(reshape)
+
+
+def test_what_is_gathered_is_integers_and_the_index_stays() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        made: Tensor = net.next(net.conv(x).gather(1, x.argmax(1, keepdim=True)))
+        return made
+
+    net, x = Net(forward, conv=nn.Conv2d(3, 4, 1), next=nn.Conv2d(1, 8, 3)), noise(1, 3, 8, 8)
+    support = INTEGERS.model_copy(update={"moves": ("gather",)})
+    program = quantized(ask(net, x, support=support))
+    (gather,) = calls(program, "gather")
+    read, index = gather.all_input_nodes
+    assert operator_of(index) == "argmax"
+    assert gives_integers(gather)
+    assert grid_of(read) == grid_of(next(iter(gather.users)))
+    assert _sqnr_db(net, x, support=support) > 30
+    (alone,) = calls(quantized(ask(net, x)), "gather")
+    assert grid_of(next(iter(alone.users))) != grid_of(alone.all_input_nodes[0])
 
 
 def test_moves_of_floating_point_stay_so() -> None:

@@ -19,13 +19,14 @@ def _plan(module: nn.Module, *inputs: Tensor, support: IntegerSupport) -> dict[s
 
 
 def test_a_convolution_of_few_channels_stays() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1))
-    support = INTEGERS.model_copy(update={"least_channels": 4})
-    plan = _plan(module, noise(1, 3, 6, 6), support=support)
+    layers = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 1, 1), nn.Conv2d(1, 32, 3)]
+    support = INTEGERS.model_copy(update={"least_products": 32})
+    plan = _plan(nn.Sequential(*layers), noise(1, 3, 9, 9), support=support)
     assert plan == {
-        "conv2d": "3 input channels are too few for the integer kernel to be faster",
+        "conv2d": "3 channels to 8 are too few for the integer kernel to be faster",
         "conv2d_1": "",
         "conv2d_2": "",
+        "conv2d_3": "",
     }
 
 
