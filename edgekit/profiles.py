@@ -104,6 +104,8 @@ class RuntimeProfile(typed_yaml.Frozen):
     of equal shapes keep and every other operator leaves; null when it has none."""
     small_groups: Literal["native", "depthwise"] = "native"
     """Whether a convolution of two channels a group stays one, or becomes depthwise ones that the runtime has a kernel for."""
+    least_channels: int = 1
+    """The fewest input channels that kernels larger than a pixel read without copying them first."""
     depthwise_taps: int | None = None
     """The most taps of a depthwise convolution that the runtime has a kernel for; null when it takes any."""
     ska_dense_pixels: int = 0

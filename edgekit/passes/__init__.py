@@ -47,6 +47,7 @@ ORDER: tuple[str, ...] = (
     "fold_channel_mixing",  # once the convolutions' weights are final
     "split_small_groups",  # those that folding made are among them
     "split_large_kernels",  # once parallel kernels have merged into one
+    "fill_channels",
     "keep_mean_dims",
     "pool_means",  # once means have their final form
     "broadcast_in_blocks",  # after it, for means become poolings where the runtime has that layout

@@ -24,26 +24,27 @@ _LEAST = 0.02
 _SPREADING = frozenset(("add", "gelu", "hardswish", "leaky_relu", "mul", "relu", "sigmoid", "silu", "sub"))
 """Operators that take a map in any layout, and leave it so."""
 
-Plan = Mapping[Node, Assignment]
-
 
 def in_floating_point(
-    found: Sequence[Site], plan: Plan, support: IntegerSupport, refined: Callable[[Plan], dict[Node, Assignment]]
+    found: Sequence[Site],
+    plan: dict[Node, Assignment],
+    support: IntegerSupport,
+    refined: Callable[[dict[Node, Assignment]], dict[Node, Assignment]],
 ) -> dict[Node, Assignment]:
     """The plan with those operators left that read maps of a size, the largest first, which the profile tells to be faster so;
-    `refined` leaves what then has no neighbours."""
+    `refined` leaves what then has no neighbours. Something stays: integers were asked for."""
     if support.saves is None or not found:
         return plan
     best = saved_ns(found, plan, support)
     for size in sorted({size for site in found if (size := _map_size(site))}, reverse=True):
         without = refined(_left(found, plan, size))
         saved = saved_ns(found, without, support)
-        if saved > best + _LEAST * abs(best):
+        if saved > best + _LEAST * abs(best) and any(one.activation in _STATIC for one in without.values()):
             plan, best = without, saved
     return plan
 
 
-def _left(found: Sequence[Site], plan: Plan, size: tuple[int, int]) -> dict[Node, Assignment]:
+def _left(found: Sequence[Site], plan: Mapping[Node, Assignment], size: tuple[int, int]) -> dict[Node, Assignment]:
     why = f"on maps of {size[0]}x{size[1]} integers save less than it costs to get there"
     read = [site for site in found if _map_size(site) == size and plan[site.node].activation in _STATIC]
     return {**plan, **{site.node: site.left(why) for site in read}}
@@ -55,17 +56,17 @@ def _map_size(site: Site) -> tuple[int, int] | None:
     return (sizes[0], sizes[1]) if sizes and all(type(size) is int for size in sizes) and min(sizes) > 1 else None
 
 
-def saved_ns(found: Sequence[Site], chosen: Plan, support: IntegerSupport) -> float:
+def saved_ns(found: Sequence[Site], plan: Mapping[Node, Assignment], support: IntegerSupport) -> float:
     """By integers where the plan has them, less what it takes to get in and out."""
     graph_module = found[0].node.graph.owning_module
     assert support.saves is not None
     assert graph_module is not None
-    within = Crossings(graph_module, chosen, support)
-    saved = sum(_kernel_ns(site, support.saves) for site in found if chosen[site.node].activation in _STATIC)
+    within = Crossings(graph_module, plan, support)
+    saved = sum(_kernel_ns(site, support.saves) for site in found if plan[site.node].activation in _STATIC)
     for node in within.formats:
         if node.op != "get_attr" and (_is_read(node, within) if node not in within.made else _is_left(node, within)):
             saved += support.saves.conversion * _elements(node)
-    floats = [site for site in found if site.operator == "conv2d" and chosen[site.node].activation not in _STATIC]
+    floats = [site for site in found if site.operator == "conv2d" and plan[site.node].activation not in _STATIC]
     layouts = {node for site in floats for node in (*_before(site.source, within), *_behind(site.node, within))}
     return saved + support.saves.layout * sum(map(_elements, layouts))
 
@@ -91,20 +92,29 @@ def _is_left(node: Node, within: Crossings) -> bool:
 
 def _before(node: Node, within: Crossings) -> Iterator[Node]:
     """The tensors that integer operators make, and that reach `node` in any layout."""
-    if node in within.made:
-        yield node
-    elif operator_of(node) in _SPREADING:
-        for read in node.all_input_nodes:
-            yield from _before(read, within)
+    seen: set[Node] = set()
+    waiting = [node]
+    while waiting:
+        if (node := waiting.pop()) in seen:
+            continue
+        seen.add(node)
+        if node in within.made:
+            yield node
+        elif operator_of(node) in _SPREADING:
+            waiting += node.all_input_nodes
 
 
 def _behind(node: Node, within: Crossings) -> Iterator[Node]:
     """The tensors that integer operators read, and that `node` reaches in any layout."""
-    for user in node.users:
-        if user in within.readers:
+    seen: set[Node] = set()
+    waiting = [node]
+    while waiting:
+        if (node := waiting.pop()) in seen:
+            continue
+        seen.add(node)
+        if _is_read(node, within):
             yield node
-        elif operator_of(user) in _SPREADING:
-            yield from _behind(user, within)
+        waiting += [user for user in node.users if user not in within.readers and operator_of(user) in _SPREADING]
 
 
 def _elements(node: Node) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantizing import INTEGERS, Net, ask, noise
-from torch import Tensor, nn
+from quantizing import INTEGERS, ask, noise
+from torch import nn
 
 from edgekit import quantize
 from edgekit.profiles import IntegerSupport, Savings
@@ -47,15 +47,9 @@ def test_where_integers_pay_all_is_as_it_was(saves: Savings | None) -> None:
     assert set(_left(saves)) == {"conv2d", "conv2d_7"}
 
 
-def test_what_is_between_them_keeps_them_company() -> None:
-    def forward(net: Net, x: Tensor) -> Tensor:
-        made: Tensor = net.two(x + net.one(x)).exp()
-        return net.last(made)  # type: ignore[no-any-return]  # a module makes anything
-
-    module = Net(forward, one=nn.Conv2d(4, 4, 1), two=nn.Conv2d(4, 4, 1), last=nn.Conv2d(4, 4, 1))
-    dear = FREE.model_copy(update={"conversion": -100.0})
-    plan = quantize.make_plan(ask(module, noise(1, 4, 6, 6), support=_support(dear).model_copy(update={"least_products": 1})))
-    assert not any(site.changes for site in plan.sites)
+def test_a_model_in_which_they_never_pay_has_what_was_asked_for() -> None:
+    left = _left(DEAR.model_copy(update={"product": 0.0}))
+    assert set(left) == {"conv2d", "conv2d_1", "conv2d_2", "conv2d_7"}
 
 
 @given(st.builds(Savings, **dict.fromkeys(Savings.model_fields, st.floats(-1, 1))))
