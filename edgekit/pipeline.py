@@ -109,9 +109,9 @@ def export(
             importlib.import_module("edgekit.program")  # here, because torch takes a second, and a cached export needs none
         with stage("model"):
             model = model or sources.load(recipe)
+            calibration = quantize.read_samples(recipe, model, samples)
         with stage("capture"):
             program = model.captured(recipe)
-            calibration = quantize.read_samples(recipe, model, samples)
         key = cache.key(recipe, device, identity or f"{program.fingerprint()} {calibration.digest}")
         if use_cache and (found := cache.find(key)):
             return _from_cache(found, directory, force=force)

@@ -311,15 +311,17 @@ def _with_forms(asked: Request, plan: Plan) -> Plan:
 
 
 def apply(asked: Request, plan: Plan) -> Program:
-    """The program as the plan has it; the one in the request stays. Raises ConversionError for a plan that changes nothing."""
+    """The program as the plan has it; the one in the request stays. Raises Unsupported for a plan that changes nothing here,
+    where its scheme would on another device, and ConversionError where it would nowhere."""
     from edgekit.quantize import insert
 
     if not any(assignment.changes for assignment in plan.sites):
         reasons = list(dict.fromkeys(assignment.why for assignment in plan.sites if assignment.why))
-        raise ConversionError(
+        elsewhere = _elsewhere(asked, plan.scheme)
+        raise (Unsupported if elsewhere else ConversionError)(
             f"{plan.scheme} changes nothing in {asked.model}",
             cause="; ".join(reasons[:_SHOWN]) or "it has no operator to quantize",
-            next_step=_elsewhere(asked, plan.scheme) or "choose another scheme",
+            next_step=f"choose another scheme{elsewhere}",
         )
     by_name = {assignment.node: assignment for assignment in plan.sites}
     calibrated = _calibrated(asked, by_name)
@@ -345,7 +347,7 @@ def _calibrated(asked: Request, plan: Mapping[str, Assignment]) -> insert.Calibr
 
 
 def _elsewhere(asked: Request, name: str) -> str:
-    """Which shipped devices would change something by that scheme, in words; empty where none would."""
+    """Which shipped devices would change something by that scheme, in words that end a sentence; empty where none would."""
     from edgekit import profiles
 
     scheme, argument = (None, None) if asked.settings.is_plan else schemes.find(name)
@@ -358,7 +360,7 @@ def _elsewhere(asked: Request, name: str) -> str:
             if support is not None and any(scheme.assign(site, support, argument).changes for site in asked.sites):
                 able.setdefault(target, []).append(device)
     found = [f"--target {target} --device {' or '.join(devices[:_SHOWN])}" for target, devices in able.items()]
-    return f"choose another scheme, or {'; or '.join(found)}" if found else ""
+    return f", or {'; or '.join(found)}" if found else ""
 
 
 def _mean_inputs(asked: Request, plan: Mapping[str, Assignment]) -> dict[str, Tensor]:

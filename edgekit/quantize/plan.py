@@ -95,7 +95,7 @@ class Plan(typed_yaml.Frozen):
             raise InputError(
                 f"the plan does not fit {model}",
                 cause=f"it was made for {self.model}, of another structure, input size, target or list of passes",
-                next_step="make a new one: export with a scheme's name, and --save-plan",
+                next_step=f"make a new one: `--quantize {self.scheme}` writes its plan.yaml beside the artifact",
             )
 
     def write(self, path: Path) -> None:

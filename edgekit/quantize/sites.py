@@ -193,13 +193,6 @@ def require_possible(plan: Plan, found: Sequence[Site], support: IntegerSupport)
     """Raise InputError unless a plan, which may have been edited, has one line for each of the sites, and asks nothing of the
     runtime that it does not have."""
     named = [assignment.node for assignment in plan.sites]
-    for site in found:
-        if named.count(site.node.name) != 1:
-            raise InputError(
-                f"the plan has {named.count(site.node.name) or 'no'} lines for {site.node.name}",
-                cause="each operator has one",
-                next_step=f"write one: `node: {site.node.name}, operator: {site.operator}`, and no more to leave it as it is",
-            )
     by_name = {site.node.name: site for site in found}
     for assignment in plan.sites:
         meant = by_name.get(assignment.node)
@@ -208,11 +201,20 @@ def require_possible(plan: Plan, found: Sequence[Site], support: IntegerSupport)
             raise InputError(
                 f"the plan's line for {assignment.node} cannot be followed", cause=why, next_step="correct or remove it"
             )
+    for name, site in by_name.items():
+        if named.count(name) != 1:
+            raise InputError(
+                f"the plan has {named.count(name) or 'no'} lines for {name}",
+                cause="each operator has one",
+                next_step=f"give it one: `node: {name}, operator: {site.operator}` alone keeps floating point",
+            )
 
 
 def _impossible(assignment: Assignment, site: Site, support: IntegerSupport) -> str:
     """Why a site cannot become what is asked for; empty where it can."""
     weight, activation = assignment.weight, assignment.activation
+    if assignment.operator != site.operator:
+        return f"that operator is {site.operator}"
     if weight is not None and site.weight is None:
         return f"{site.operator} has no constant weight here"
     if activation == "dynamic":
@@ -222,10 +224,16 @@ def _impossible(assignment: Assignment, site: Site, support: IntegerSupport) -> 
     if activation is not None:
         if activation != support.activation:
             return f"the runtime computes with {support.activation or 'no'} integers, not with {activation}"
+        if site.weight is not None and str(weight) != "int8":
+            return f"with {activation} goes the weight int8, not {weight or 'one in floating point'}"
         unable = "" if site.operator in support.operators else f"the runtime has no integer kernel for {site.operator}"
         return unable or site.no_integers
-    if weight is not None and site.operator not in support.weights.get(weight.kind, ()):
+    if weight is None:
+        return ""
+    if site.operator not in support.weights.get(weight.kind, ()):
         return f"the runtime takes no {weight.kind} weights in {site.operator}"
+    if weight.bits is not None and weight.bits not in support.palette_bits:
+        return f"the runtime takes palettes of {', '.join(map(str, support.palette_bits))} bits"
     return ""
 
 

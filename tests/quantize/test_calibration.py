@@ -109,6 +109,16 @@ def test_data_that_is_damaged_or_empty_is_refused(tmp_path: Path) -> None:
             calibration.read(Quantize(scheme="int8", calibration=tmp_path / name), _model())
 
 
+def test_unfit_data_is_told_before_the_model_is_captured(tmp_path: Path) -> None:
+    data = _npz(tmp_path / "data.npz", input=np.zeros((4, 5), np.float32))
+    asked = recipe.from_request(model="lsnet_t", target="onnx", quantize={"scheme": "int8", "calibration": data})
+    stages: list[str] = []
+    with pytest.raises(InputError, match=r"input is \[5\]"):
+        pipeline.export(asked, tmp_path / "out", model=_model(), announce=stages.append)
+    assert stages == ["imports", "model"]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("calibration", "kind", "what"),
     [(None, UsageError, "int8 needs calibration samples"), (Path("nowhere.npz"), InputError, "nowhere.npz do not exist")],

@@ -11,7 +11,7 @@ from quantizing import INTEGERS, Net, ask, calls, graph_of, noise, quantized, ru
 from torch import nn
 
 from edgekit import metrics
-from edgekit.errors import ConversionError, UsageError
+from edgekit.errors import Unsupported, UsageError
 from edgekit.quantize import make_plan, palettes, schemes
 
 PALETTES = INTEGERS.model_copy(update={"weights": {"palette": ("conv2d", "linear")}, "palette_bits": (1, 2, 4, 8)})
@@ -78,11 +78,11 @@ def test_the_graph_holds_indices_and_a_table_in_half_precision() -> None:
 
 
 def test_what_a_runtime_has_no_palettes_for_says_why() -> None:
-    with pytest.raises(ConversionError) as raised:
+    with pytest.raises(Unsupported) as raised:
         quantized(ask(_net(), noise(1, 3, 8, 8), support=PALETTES, scheme="palettize-3"))
     assert "palettes of 1, 2, 4 or 8 bits, not of 3" in raised.value.cause
     assert "--target coreml --device iphone-16-pro" in raised.value.next_step
-    with pytest.raises(ConversionError, match="changes nothing") as raised:
+    with pytest.raises(Unsupported, match="changes nothing") as raised:
         quantized(ask(_net(), noise(1, 3, 8, 8), scheme="palettize-4"))
     assert "takes no palettes for conv2d" in raised.value.cause
     with pytest.raises(UsageError, match="palettize-5 does not exist"):

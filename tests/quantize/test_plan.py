@@ -92,8 +92,9 @@ def test_an_unknown_key_is_refused_with_the_near_ones(written: Path) -> None:
 
 def test_a_plan_for_another_model_is_refused(written: Path) -> None:
     other = Net(lambda net, x: net.fc(x.mean((2, 3))), fc=nn.Linear(3, 2))
-    with pytest.raises(InputError, match="the plan does not fit net"):
+    with pytest.raises(InputError, match="the plan does not fit net") as raised:
         quantize.make_plan(ask(other, noise(1, 3, 8, 8), scheme=str(written)))
+    assert "`--quantize int8` writes its plan.yaml" in raised.value.next_step
 
 
 def test_a_plan_for_another_input_size_is_refused(written: Path) -> None:
@@ -112,6 +113,7 @@ def test_a_plan_for_another_input_size_is_refused(written: Path) -> None:
         (f"- {_CONV}\n", "", "no lines for conv2d"),
         (f"- {_CONV}\n", f"- {_CONV}\n- {_CONV}\n", "2 lines for conv2d"),
         ("- {node: relu", "- {node: tanh, operator: tanh}\n- {node: relu", "no operator tanh"),
+        (_CONV, _CONV.replace("node: conv2d", "node: conv2d_7"), "no operator conv2d_7"),
         (
             "operator: mean, why: the runtime has no integer kernel for mean",
             "operator: mean, activation: uint8",
@@ -125,6 +127,9 @@ def test_a_plan_for_another_input_size_is_refused(written: Path) -> None:
         ("weight: int8, activation: uint8", "weight: int8, activation: int8", "computes with uint8 integers, not with int8"),
         (_CONV, _CONV.replace("uint8", "dynamic"), "computes no conv2d with int8 weights in ranges of each run"),
         ("weight: int8, activation: uint8", "weight: int4 in groups of 2", "takes no int4 weights in conv2d"),
+        (_CONV, _CONV.replace(" weight: int8,", ""), "with uint8 goes the weight int8, not one in floating point"),
+        (_CONV, _CONV.replace("weight: int8", "weight: palette of 4 bits"), "not palette of 4 bits"),
+        (_CONV, _CONV.replace("operator: conv2d", "operator: linear"), "that operator is conv2d"),
     ],
 )
 def test_an_edited_line_that_cannot_be_followed_is_refused(written: Path, before: str, after: str, why: str) -> None:
@@ -138,6 +143,9 @@ def test_a_scheme_is_found_by_its_name_and_near_names_are_offered() -> None:
     with pytest.raises(UnknownName) as raised:
         schemes.find("int9")
     assert "int8" in raised.value.next_step
+    with pytest.raises(UnknownName, match="fp61") as raised:
+        schemes.find("fp61")
+    assert "fp16" in raised.value.next_step
 
 
 def test_a_runtime_without_integers_leaves_all() -> None:

@@ -6,7 +6,7 @@ import pytest
 from quantizing import Mixer, ask, integers_of, noise, quantized
 
 from edgekit import quantize
-from edgekit.errors import ConversionError
+from edgekit.errors import Unsupported
 from edgekit.profiles import IntegerSupport
 from edgekit.quantize.plan import Plan
 
@@ -44,7 +44,7 @@ def test_int8_weight_keeps_activations_in_floating_point() -> None:
 
 
 def test_int8_weight_is_refused_where_integers_want_integers() -> None:
-    with pytest.raises(ConversionError, match="int8-weight changes nothing") as caught:
+    with pytest.raises(Unsupported, match="int8-weight changes nothing") as caught:
         quantized(ask(Mixer(), noise(1, 3, 16, 16), support=ROWS, scheme="int8-weight"))
     assert "with integer activations alone: int8-dynamic" in str(caught.value)
 
@@ -58,6 +58,13 @@ def test_int4_weight_is_for_linears_and_pointwise_convolutions(support: IntegerS
     assert [str(site.weight) for site in changed] == ["int4 in groups of 32"] * 4
     assert {site.activation for site in changed} == {activation}
     assert "four bits are for linears and pointwise convolutions" in _whys(plan)
+
+
+def test_int4_weight_is_refused_where_nothing_takes_four_bits_though_convolutions_take_eight() -> None:
+    with pytest.raises(Unsupported, match="int4-weight changes nothing") as caught:
+        quantized(ask(Mixer(), noise(1, 3, 16, 16), support=_with(weights={"int8": ["conv2d"]}), scheme="int4-weight"))
+    assert "the runtime takes no weights of four bits" in caught.value.cause
+    assert "--target coreml --device iphone-16-pro" in caught.value.next_step
 
 
 def test_int4_weight_gives_eight_bits_to_what_falls_into_no_groups() -> None:

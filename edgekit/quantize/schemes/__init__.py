@@ -46,4 +46,4 @@ def find(name: str) -> tuple[ModuleType, int | None]:
             cause=f"{stem} takes {', '.join(map(str, taken))}",
             next_step=f"try --quantize {stem}-{taken[-1]}",
         )
-    raise UnknownName("scheme", name, names())
+    raise UnknownName("scheme", name, [*names(), "fp16"])  # which is a precision, and gone from the recipe by now
