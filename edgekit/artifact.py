@@ -196,6 +196,18 @@ class Manifest(BaseModel):
     digest: str = ""
     """The SHA-256 of all the rest, so that an edited manifest shows."""
 
+    @property
+    def more_precise(self) -> str:
+        """What to ask for where the precision is not enough, in words."""
+        asked = self.recipe.quantize
+        if asked is None:
+            return "--precision fp32"
+        if asked.is_plan:
+            return "a plan that leaves more in floating point"
+        if asked.scheme == "mixed":
+            return "a wider bound" if asked.least_sqnr_db is None else "a higher --least-sqnr-db"
+        return f"--quantize mixed --least-sqnr-db {self.parity.precision.bound_sqnr_db:g}"
+
     def sealed(self) -> Manifest:
         """The same manifest with its digest."""
         return self.model_copy(update={"digest": _digest(json.loads(self.model_dump_json()))})

@@ -178,7 +178,7 @@ def show_artifacts(artifacts: Sequence[Artifact]) -> None:
             note(
                 f"Warning: {reduced.scheme if reduced else made.manifest.precision} is not enough for "
                 f"{made.manifest.model.name} with these weights: {precision.sqnr_db:.1f} dB, {precision.bound_sqnr_db:.0f} dB "
-                f"wanted; {precision.reason}. Try --{'quantize mixed' if reduced else 'precision fp32'}."
+                f"wanted; {precision.reason}. Try {made.manifest.more_precise}."
             )
     for made in artifacts:
         if made.manifest.quantization is not None:

@@ -159,13 +159,13 @@ def _judged(runs: Runs | None, reference: Path, recipe: Recipe, reason: str = ""
     allowed += [f"quantized to {recipe.quantize.scheme}"] if recipe.quantize else []
     allowed += ["weights rounded to fp16, as they are stored"] if fp16 else []
     beside = f"; the conversion, the same with {' and '.join(allowed)}" if allowed else ""
-    unknown = not_run(recipe.precision_sqnr_db, reason)
+    unknown = not_run(recipe.precision_bound_db, reason)
     return ParityRecord(
         reference=f"PyTorch eager in fp32 on {reference_inputs.COUNT} inputs{beside}",
         runtime=None if runs is None else runs.runtime,
         conversion=_conversion(runs, arrays, recipe, reason),
-        precision=compare(arrays["outputs"], runs.outputs, recipe.precision_sqnr_db) if runs else unknown,
-        stand_in_sqnr_db=compare(runs.outputs, runs.stand_in, recipe.precision_sqnr_db).sqnr_db
+        precision=compare(arrays["outputs"], runs.outputs, recipe.precision_bound_db) if runs else unknown,
+        stand_in_sqnr_db=compare(runs.outputs, runs.stand_in, recipe.precision_bound_db).sqnr_db
         if runs is not None and runs.stand_in is not None
         else None,
     )

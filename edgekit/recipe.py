@@ -86,6 +86,12 @@ class Recipe(typed_yaml.Frozen):
     precision_sqnr_db: float = 30.0
     """Least SQNR of the artifact computed as declared against eager fp32 (is the precision enough?)."""
 
+    @property
+    def precision_bound_db(self) -> float:
+        """That which holds: what `mixed` is asked to keep, where that is an SQNR."""
+        asked = None if self.quantize is None else self.quantize.least_sqnr_db
+        return self.precision_sqnr_db if asked is None else asked
+
 
 def load(path: Path) -> Recipe:
     """The recipe in a YAML file; relative paths (weights, factory, device profile, calibration, plan) are taken from the file's

@@ -15,6 +15,7 @@ import pytest
 
 from edgekit import artifact, publishing, scratch
 from edgekit.errors import ArtifactError, EdgekitError, OutputError, Unsupported
+from edgekit.recipe import Recipe
 
 
 def _edit(directory: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = False) -> None:
@@ -42,6 +43,23 @@ def test_a_whole_artifact_loads(tiny_artifact: Path) -> None:
     assert loaded.size_bytes == loaded.model_file.stat().st_size
     assert loaded.manifest.schema_version == 1
     assert [file.path for file in loaded.manifest.files] == ["model.onnx", "reference.npz"]
+
+
+@pytest.mark.parametrize(
+    ("quantize", "more_precise"),
+    [
+        (None, "--precision fp32"),
+        ("int8", "--quantize mixed --least-sqnr-db 30"),
+        ("mine.yaml", "a plan that leaves more in floating point"),
+        ({"scheme": "mixed", "most_size_mb": 1.0}, "a wider bound"),
+        ({"scheme": "mixed", "least_sqnr_db": 25.0}, "a higher --least-sqnr-db"),
+    ],
+)
+def test_what_is_more_precise_is_never_what_was_asked_for(tiny_artifact: Path, quantize: object, more_precise: str) -> None:
+    manifest = artifact.load(tiny_artifact).manifest
+    recipe = Recipe.model_validate({**manifest.recipe.model_dump(), "quantize": quantize})
+    assert manifest.model_copy(update={"recipe": recipe}).more_precise == more_precise
+    assert recipe.precision_bound_db == (25.0 if "higher" in more_precise else 30.0)
 
 
 def test_a_manifest_survives_writing_and_reading(tiny_artifact: Path, tmp_path: Path) -> None:
