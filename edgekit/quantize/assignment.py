@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import Request, apply, noise
 from edgekit.quantize.costs import Costs
-from edgekit.quantize.plan import Assignment, Plan
+from edgekit.quantize.plan import Plan
 from edgekit.quantize.sensitivity import SAMPLES, spread
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgekit.borders import Tensors
 
 _TRIED = 8
 """Samples on which an assignment is tried: those that the artifact will be proved on are among them."""
@@ -89,7 +95,8 @@ class Search:
         floating, quantized = self.costs.each.get(name, (0.0, 0.0))
         return quantized - floating
 
-    def fastest(self) -> frozenset[str]:
+    @cached_property
+    def faster(self) -> frozenset[str]:
         """What is the better for floating point whatever the bound is."""
         floats: frozenset[str] = frozenset()
         least = _NOTICED * self.cost_of(floats)
@@ -97,15 +104,15 @@ class Search:
             floats |= min(found, key=lambda move: move.cost).names
         return floats
 
-    def quiet(self, target: float, floats: frozenset[str]) -> frozenset[str] | None:
-        """The cheapest with no more noise than `target`, `floats` and more in floating point; None where there is none."""
-        always = floats
+    def quiet(self, target: float) -> frozenset[str] | None:
+        """The cheapest with no more noise than `target`; None where there is none."""
+        floats = self.faster
         while (needed := self.noise_of(floats) - target) > 0:
             found = [move for move in self.moves(floats) if move.removed > 0]
             if not found:
                 return None
             floats |= max(found, key=lambda move: move.worth(needed)).names
-        for name in sorted(floats - always, key=lambda name: (self._saved(name), name)):
+        for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name)):
             back = floats - {name}
             if self.noise_of(back) <= target and self.cost_of(back) < self.cost_of(floats):
                 floats = back
@@ -113,8 +120,14 @@ class Search:
 
     def tried(self, floats: frozenset[str]) -> float:
         """The noise that it really makes: of the worst sample and output."""
-        quantized = apply(self.asked, self.plan(floats))
-        return max(power.worst for power in noise.of_program(self.asked.program, quantized, spread(self.asked.samples, _TRIED)))
+        quantized = apply(self.asked, self._but(dict.fromkeys(floats, "")))
+        return max(noise.between(made, noise.outputs_of(quantized, sample)).worst for sample, made in self._expected)
+
+    @cached_property
+    def _expected(self) -> list[tuple[Tensors, list[Tensor]]]:
+        """The samples on which assignments are tried, each with what floating point makes of it."""
+        tried = spread(self.asked.samples, _TRIED)
+        return [(sample, noise.outputs_of(self.asked.program, sample)) for sample in tried]
 
     def told(self, floats: frozenset[str], made: float) -> str:
         """What is expected of an assignment, and how that is known."""
@@ -124,19 +137,23 @@ class Search:
             f"quantized {least}, with none {most}: {self.costs.how}"
         )
 
-    def plan(self, floats: frozenset[str], why: str = "") -> Plan:
-        """The base but for `floats`."""
+    def plan(self, floats: frozenset[str], made: float) -> Plan:
+        """The base but for `floats`, which makes this noise."""
         share = dict.fromkeys(self.names, 0.0)
         for source, power in zip(self.sources, self._power, strict=True):
             share[source.site] = share.get(source.site, 0.0) + power
         total = sum(share.values()) or 1.0
-        assigned = tuple(
-            _left(one, f"{noise.sqnr_db(share[one.node]):.1f} dB alone, {share[one.node] / total:.1%} of the noise")
-            if one.node in floats
-            else one
-            for one in self.base.sites
+        why = {name: f"{noise.sqnr_db(share[name]):.1f} dB alone, {share[name] / total:.1%} of the noise" for name in floats}
+        why |= dict.fromkeys(self.faster & floats, "faster in floating point")
+        return self._but(why).model_copy(update={"scheme": "mixed", "why": self.told(floats, made)})
+
+    def _but(self, left: Mapping[str, str]) -> Plan:
+        """The base but for what is left in floating point, for these reasons."""
+        empty = {"weight": None, "activation": None}
+        sites = (
+            one.model_copy(update={**empty, "why": left[one.node]}) if one.node in left else one for one in self.base.sites
         )
-        return self.base.model_copy(update={"scheme": "mixed", "sites": assigned, "why": why})
+        return self.base.model_copy(update={"sites": tuple(sites)})
 
     def meeting(self, least_sqnr_db: float) -> Plan:
         """The fastest that keeps the bound on every sample tried. Raises ConversionError where nothing does."""
@@ -149,29 +166,29 @@ class Search:
                 cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
                 next_step="ask for less, or export without --quantize",
             )
-        always, target = self.fastest(), allowed
+        target = allowed
         for _ in range(_ROUNDS):
-            floats = self.quiet(target, always)
+            floats = self.quiet(target)
             if floats is None:
                 break
             tried = self.tried(floats)
             if tried <= allowed:
-                return self._trimmed(floats, always, tried, allowed)
+                return self._trimmed(floats, tried, allowed)
             target = _STRICTER * self.noise_of(floats) * allowed / tried
-        return self.plan(last, self.told(last, made))
+        return self.plan(last, made)
 
-    def _trimmed(self, floats: frozenset[str], always: frozenset[str], made: float, allowed: float) -> Plan:
+    def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> Plan:
         """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""
-        for name in sorted(floats - always, key=lambda name: (self._saved(name), name))[:_ROUNDS]:
+        for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name))[:_ROUNDS]:
             back = floats - {name}
             if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back)) <= allowed:
                 floats, made = back, tried
-        return self.plan(floats, self.told(floats, made))
+        return self.plan(floats, made)
 
     def within(self, most: float) -> Plan:
         """The most accurate that costs no more than `most` units. Raises ConversionError where nothing does, and where floating
         point does."""
-        floats, known = self.fastest(), self.costs
+        floats, known = self.faster, self.costs
         budget, whole = most * known.unit, self.cost_of(self.names)
         if self.cost_of(floats) > budget:
             raise ConversionError(
@@ -187,8 +204,4 @@ class Search:
             )
         while found := [one for one in self.moves(floats) if one.removed > 0 and self.cost_of(floats) + one.cost <= budget]:
             floats |= max(found, key=lambda one: one.worth(one.removed)).names
-        return self.plan(floats, self.told(floats, self.tried(floats)))
-
-
-def _left(one: Assignment, why: str) -> Assignment:
-    return one.model_copy(update={"weight": None, "activation": None, "why": why})
+        return self.plan(floats, self.tried(floats))

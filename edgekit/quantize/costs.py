@@ -27,8 +27,12 @@ _BYTES_PER_S = 2e10
 """Of one core with VNNI, as measured for reports/LOG.md: what counts is how they compare."""
 CROSSING_S_PER_ELEMENT = 0.15e-9
 """Of a pair, likewise: quantizing 0.06 ns, the way back 0.09 ns."""
+_BYTES_OF_A_HALF = 5
+"""An element in floating point, and one in integers."""
 _CROSSINGS = ("QuantizeLinear", "DequantizeLinear")
 """What ONNX Runtime calls the halves of a pair."""
+_LAYOUTS = ("ReorderInput", "ReorderOutput", "Transpose")
+"""What it puts beside them where kernels of integers want another layout than those of floating point."""
 
 Cost = Mapping[str, tuple[float, float]]
 """By operator: in floating point, and quantized."""
@@ -40,7 +44,9 @@ class Costs:
 
     each: Cost
     crossing: float
-    """Of one element."""
+    """Of a pair of conversions, whatever its size."""
+    crossing_element: float
+    """Of each element of it, beyond that."""
     fixed: float
     """Of all that is the same whatever is chosen."""
     how: str
@@ -57,7 +63,9 @@ class Costs:
     def crossing_of(self, source: Source, floats: frozenset[str]) -> float:
         """Of one tensor: where some of what touches it has integers, and some has not."""
         crosses = source.touches - floats and (source.crosses or source.touches & floats)
-        return self.crossing * _elements(source.tensor) if source.tensor is not None and crosses else 0.0
+        if source.tensor is None or not crosses:
+            return 0.0
+        return self.crossing + self.crossing_element * _elements(source.tensor)
 
     def told(self, cost: float) -> str:
         """In words."""
@@ -73,7 +81,7 @@ def in_bytes(asked: Request, base: Plan) -> Costs:
             count, channels = site.weight.values.numel(), site.weight.values.shape[site.weight.output_axis]
             each[site.node.name] = (float(count * full), float(count + 4 * channels))
     rest = asked.program.parameter_count() * full - sum(floating for floating, _ in each.values())
-    return Costs(each, 0.0, max(rest, 0.0), "counted from the weights, without the graph", "MB", 1e6, are_measured=True)
+    return Costs(each, 0.0, 0.0, max(rest, 0.0), "counted from the weights, without the graph", "MB", 1e6, are_measured=True)
 
 
 def in_seconds(asked: Request, base: Plan) -> Costs:
@@ -84,12 +92,12 @@ def in_seconds(asked: Request, base: Plan) -> Costs:
     if asked.operator_times is not None:
         asked.announce("time operators")
         try:
-            floating, integers = asked.operator_times(asked.program), asked.operator_times(apply(asked, base))
-            why = floating.reason or integers.reason or ""
+            floating = asked.operator_times(asked.program)
+            if floating.reason is None:
+                return _measured(asked.sites, base, floating, asked.operator_times(apply(asked, base)))
+            why = floating.reason.split(": ")[0]  # behind that stands what to do about it
         except EdgekitError as error:
             why = "; ".join(filter(None, (error.what, error.cause)))
-        if not why:
-            return _measured(asked.sites, base, floating, integers)
     return _estimated(asked.sites, base, why)
 
 
@@ -98,7 +106,7 @@ def _estimated(sites: Iterable[Site], base: Plan, why: str) -> Costs:
     found, quantized = _estimates(sites), _changed(base)
     fixed = sum(floating for name, (floating, _) in found.items() if name not in quantized)
     each = {name: pair for name, pair in found.items() if name in quantized}
-    return Costs(each, CROSSING_S_PER_ELEMENT, fixed, f"estimated from multiply-adds and bytes, not measured: {why}")
+    return Costs(each, 0.0, CROSSING_S_PER_ELEMENT, fixed, f"estimated from multiply-adds and bytes, not measured: {why}")
 
 
 def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, integers: OperatorProfile) -> Costs:
@@ -107,7 +115,7 @@ def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, inte
     members: dict[str, list[str]] = {}
     for site in sites:
         members.setdefault(site.module, []).append(site.node.name)
-    before, after = _by_module(floating), _by_module(integers)
+    before, after = _by_module(floating, _CROSSINGS), _by_module(integers, (*_CROSSINGS, *_LAYOUTS))
     each = {}
     for module, names in members.items():
         wholes = sum(guessed[name][0] for name in names), sum(guessed[name][name in quantized] for name in names)
@@ -115,18 +123,31 @@ def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, inte
             taken = (before.get(module, 0.0), after.get(module, 0.0))
             each[name] = (taken[0] * guessed[name][0] / wholes[0], taken[1] * guessed[name][1] / wholes[1])
     fixed = sum(after.values()) - sum(ints for _, ints in each.values())
-    return Costs(each, CROSSING_S_PER_ELEMENT, fixed, "measured on this machine, module by module", are_measured=True)
+    how = "measured on this machine, module by module"
+    return Costs(each, *_crossing(integers), fixed, how, are_measured=True)
+
+
+def _crossing(profile: OperatorProfile) -> tuple[float, float]:
+    """What a pair takes, and each of its elements beyond that, with the changes of layout that go with it."""
+    halves = [one for one in profile.operators if one.operator in _CROSSINGS and one.bytes_moved is not None]
+    taken = sum(one.time_s for one in halves)
+    if not taken:
+        return 0.0, CROSSING_S_PER_ELEMENT
+    elements = sum(one.bytes_moved or 0 for one in halves) / _BYTES_OF_A_HALF
+    beyond = max(2 * taken / len(halves) - elements / len(halves) * CROSSING_S_PER_ELEMENT, 0.0)
+    whole = 1 + sum(one.time_s for one in profile.operators if one.operator in _LAYOUTS) / taken
+    return whole * beyond, whole * CROSSING_S_PER_ELEMENT
 
 
 def _changed(base: Plan) -> frozenset[str]:
     return frozenset(one.node for one in base.sites if one.changes)
 
 
-def _by_module(profile: OperatorProfile) -> dict[str | None, float]:
-    """Seconds, without those of crossings; None is for what is from no module that is known."""
+def _by_module(profile: OperatorProfile, but: Sequence[str]) -> dict[str | None, float]:
+    """Seconds, `but` for those of some operators; None is for what is from no module that is known."""
     found: dict[str | None, float] = {}
     for one in profile.operators:
-        if one.operator not in _CROSSINGS:
+        if one.operator not in but:
             found[one.module] = found.get(one.module, 0.0) + one.time_s
     return found
 

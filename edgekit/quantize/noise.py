@@ -291,9 +291,16 @@ def pooled(powers: Sequence[Power]) -> Power:
 
 def of_program(program: Program, quantized: Program, samples: Sequence[Tensors]) -> list[Power]:
     """The noise of the whole quantized program, sample by sample."""
-    powers = []
-    for sample in samples:
-        before, after = (list(one.functions["forward"].run(sample).values()) for one in (program, quantized))
-        powers.append(Power())
-        powers[-1].add(*([tensor for tensor in made if tensor.is_floating_point()] for made in (before, after)))
-    return powers
+    return [between(outputs_of(program, sample), outputs_of(quantized, sample)) for sample in samples]
+
+
+def outputs_of(program: Program, sample: Tensors) -> list[Tensor]:
+    """Its floating-point outputs."""
+    return [tensor for tensor in program.functions["forward"].run(sample).values() if tensor.is_floating_point()]
+
+
+def between(outputs: Sequence[Tensor], others: Sequence[Tensor]) -> Power:
+    """The noise of the others."""
+    found = Power()
+    found.add(outputs, others)
+    return found

@@ -99,6 +99,19 @@ def test_no_latency_is_promised_from_estimates() -> None:
         quantize.make_plan(_request(most_latency_ms=1.0))
 
 
+def test_a_runtime_that_tells_no_times_is_asked_once_and_the_plan_says_so_in_short() -> None:
+    asked = []
+
+    def silent(program: Program) -> OperatorProfile:
+        asked.append(program)
+        return OperatorProfile(reason="it tells no operator's time: profile another")
+
+    request = _request(least_sqnr_db=20)
+    request.operator_times = silent
+    assert quantize.make_plan(request).why.endswith("not measured: it tells no operator's time")
+    assert len(asked) == 1
+
+
 def _timed(program: Program) -> OperatorProfile:
     """Each convolution takes 2 ms, with integers 1 ms; `second` is the slower with integers."""
     calls = [
@@ -127,6 +140,25 @@ def test_measured_times_decide() -> None:
     request.operator_times = _timed
     with pytest.raises(ConversionError, match=r"no assignment of net takes as little as 3\.5 ms"):
         quantize.make_plan(request)
+
+
+def test_a_pair_of_conversions_costs_what_it_took_with_the_layouts_that_go_with_it() -> None:
+    """Two halves of 1000 elements take 3 us each, and a change of layout 2 us."""
+    halves = [OperatorTime("q", name, 3e-6, bytes_moved=5000) for name in ("QuantizeLinear", "DequantizeLinear")]
+    layout = OperatorTime("t", "Transpose", 2e-6)
+    calls = []
+
+    def timed(program: Program) -> OperatorProfile:
+        calls.append(program)
+        return OperatorProfile(operators=(*halves, layout) if len(calls) > 1 else (layout,), runs=1)
+
+    request = _request(least_sqnr_db=20)
+    base = quantize.make_plan(request)
+    request.operator_times = timed
+    known = costs.in_seconds(request, base)
+    assert known.crossing + 1000 * known.crossing_element == pytest.approx(8e-6)
+    assert known.crossing_element == pytest.approx(8 / 6 * costs.CROSSING_S_PER_ELEMENT)
+    assert known.fixed == 0
 
 
 def test_one_operator_in_floating_point_between_two_costs_both_crossings() -> None:
@@ -161,7 +193,9 @@ def test_the_plan_comes_with_the_artifact_and_goes_into_another_edited(
     output = ("--output", tmp_path)
     assert edgekit(*model, *output, "--quantize", "mixed", "--least-sqnr-db", 43).code == 0
     (directory,) = tmp_path.glob("*-mixed")
-    made = artifact.load(directory).manifest.quantization
+    manifest = artifact.load(directory).manifest
+    made, precision = manifest.quantization, manifest.parity.precision
+    assert (precision.bound_sqnr_db, precision.passed) == (43, True)
     written = plans.read(directory / artifact.PLAN)
     assert made is not None
     assert made.sites == written.sites

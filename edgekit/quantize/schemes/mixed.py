@@ -31,17 +31,18 @@ def plan(request: Request) -> Plan:
     bounds = request.settings
     if bounds.most_size_mb is not None:
         return Search(request, _smallest(request), costs.in_bytes).within(bounds.most_size_mb)
-    search = Search(request, _made_by("int8", request), costs.in_seconds)
+    base = _made_by("int8", request)
     if bounds.most_latency_ms is None:
         assert bounds.least_sqnr_db is not None
-        return search.meeting(bounds.least_sqnr_db)
-    if not search.costs.are_measured:
+        return Search(request, base, costs.in_seconds).meeting(bounds.least_sqnr_db)
+    known = costs.in_seconds(request, base)
+    if not known.are_measured:
         raise Unsupported(
             "no latency can be promised",
-            cause=f"times are {search.costs.how}",
+            cause=f"times are {known.how}",
             next_step="bound the SQNR or the size, or choose a target whose runtime tells its operators' times on this machine",
         )
-    return search.within(bounds.most_latency_ms)
+    return Search(request, base, lambda *_: known).within(bounds.most_latency_ms)
 
 
 def _made_by(scheme: str, request: Request) -> Plan:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
-from edgekit.profiling.operators import grouped, table
+from edgekit.profiling.operators import _untraced, grouped, table
 
 
 def _operator(operator: str, time_s: float, module: str | None, **told: Any) -> OperatorTime:
@@ -94,3 +96,14 @@ def test_the_notes_tell_how_an_operator_beats_its_floor() -> None:
 
 def test_the_notes_tell_why_there_are_no_operators() -> None:
     assert table.notes(OperatorProfile(reason="build it"), p50_s=1e-3) == ["no operators: build it"]
+
+
+def test_what_tracing_takes_of_each_operator_is_taken_off() -> None:
+    traced = [OperatorTime(name, "Conv", time_s) for name, time_s in (("a", 10e-6), ("b", 20e-6), ("c", 4e-6))]
+    assert [one.time_s for one in _untraced(traced, 25e-6)] == pytest.approx([7e-6, 17e-6, 1e-6])
+    small = [one.time_s for one in _untraced([*traced, OperatorTime("d", "Add", 1e-6)], 23e-6)]
+    assert small[-1] == 0
+    assert sum(small) == pytest.approx(23e-6)
+    slower = [one.time_s for one in _untraced(traced, 51e-6)]
+    assert slower == pytest.approx([15e-6, 30e-6, 6e-6])
+    assert _untraced([], 1.0) == ()
