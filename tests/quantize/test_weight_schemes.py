@@ -60,13 +60,6 @@ def test_int4_weight_is_for_linears_and_pointwise_convolutions(support: IntegerS
     assert "four bits are for linears and pointwise convolutions" in _whys(plan)
 
 
-def test_int4_weight_is_refused_where_nothing_takes_four_bits_though_convolutions_take_eight() -> None:
-    with pytest.raises(Unsupported, match="int4-weight changes nothing") as caught:
-        quantized(ask(Mixer(), noise(1, 3, 16, 16), support=_with(weights={"int8": ["conv2d"]}), scheme="int4-weight"))
-    assert "the runtime takes no weights of four bits" in caught.value.cause
-    assert "--target coreml --device iphone-16-pro" in caught.value.next_step
-
-
 def test_int4_weight_gives_eight_bits_to_what_falls_into_no_groups() -> None:
     plan = _plan("int4-weight", ROWS, Mixer(expanded=40))
     (odd,) = (site for site in plan.sites if str(site.weight) == "int8")
@@ -75,7 +68,7 @@ def test_int4_weight_gives_eight_bits_to_what_falls_into_no_groups() -> None:
 
 def test_int4_weight_is_refused_where_no_weight_has_four_bits() -> None:
     eight_alone = ask(Mixer(), noise(1, 3, 16, 16), support=integers_of("iphone", "coreml"), scheme="int4-weight")
-    with pytest.raises(ConversionError, match="int4-weight changes nothing") as caught:
+    with pytest.raises(Unsupported, match="int4-weight changes nothing") as caught:
         quantized(eight_alone)
     assert "the runtime takes no weights of four bits" in caught.value.cause
     assert "--target coreml --device iphone-16-pro" in caught.value.next_step
