@@ -59,7 +59,17 @@ class Search:
             for name in source.touches:
                 self._of_site.setdefault(name, []).append(place)
         groups = [source.touches for source in self.sources if 1 < len(source.touches) <= _TOGETHER]
-        self._groups = list(dict.fromkeys([*(frozenset((one.node,)) for one in base.sites if one.changes), *groups]))
+        alone = [frozenset((one.node,)) for one in base.sites if one.changes]
+        self._groups = list(dict.fromkeys([*alone, *groups, *self._modules()]))
+
+    def _modules(self) -> Iterator[frozenset[str]]:
+        """The operators of each module, and of those within it: together they cost fewer conversions than one by one."""
+        members: dict[str, set[str]] = {}
+        for one in self.base.sites:
+            parts = one.module.split(".") if one.changes else []
+            for depth in range(1, len(parts) + 1):
+                members.setdefault(".".join(parts[:depth]), set()).add(one.node)
+        return (frozenset(names) for names in members.values())
 
     @cached_property
     def costs(self) -> Costs:

@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 _MACS_PER_S = {"float": 1e11, "integer": 3e11}
 _BYTES_PER_S = 2e10
 """Of one core with VNNI, as measured for reports/LOG.md: what counts is how they compare."""
-CROSSING_S_PER_ELEMENT = 0.15e-9
-"""Of a pair, likewise: quantizing 0.06 ns, the way back 0.09 ns."""
-_BYTES_OF_A_HALF = 5
-"""An element in floating point, and one in integers."""
+_CROSSING_S = 4e-6
+"""Of a pair of conversions however small, with the changes of layout beside it, in ONNX Runtime."""
+CROSSING_S_PER_ELEMENT = 0.41e-9
+"""Beyond that: quantizing 0.06 ns, the way back 0.09 ns, each of two changes of layout 0.13 ns."""
 _CROSSINGS = ("QuantizeLinear", "DequantizeLinear")
 """What ONNX Runtime calls the halves of a pair."""
-_LAYOUTS = ("ReorderInput", "ReorderOutput", "Transpose")
-"""What it puts beside them where kernels of integers want another layout than those of floating point."""
 
 Cost = Mapping[str, tuple[float, float]]
 """By operator: in floating point, and quantized."""
@@ -115,7 +113,7 @@ def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, inte
     members: dict[str, list[str]] = {}
     for site in sites:
         members.setdefault(site.module, []).append(site.node.name)
-    before, after = _by_module(floating, _CROSSINGS), _by_module(integers, (*_CROSSINGS, *_LAYOUTS))
+    before, after = _by_module(floating), _by_module(integers)
     each = {}
     for module, names in members.items():
         wholes = sum(guessed[name][0] for name in names), sum(guessed[name][name in quantized] for name in names)
@@ -124,30 +122,18 @@ def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, inte
             each[name] = (taken[0] * guessed[name][0] / wholes[0], taken[1] * guessed[name][1] / wholes[1])
     fixed = sum(after.values()) - sum(ints for _, ints in each.values())
     how = "measured on this machine, module by module"
-    return Costs(each, *_crossing(integers), fixed, how, are_measured=True)
-
-
-def _crossing(profile: OperatorProfile) -> tuple[float, float]:
-    """What a pair takes, and each of its elements beyond that, with the changes of layout that go with it."""
-    halves = [one for one in profile.operators if one.operator in _CROSSINGS and one.bytes_moved is not None]
-    taken = sum(one.time_s for one in halves)
-    if not taken:
-        return 0.0, CROSSING_S_PER_ELEMENT
-    elements = sum(one.bytes_moved or 0 for one in halves) / _BYTES_OF_A_HALF
-    beyond = max(2 * taken / len(halves) - elements / len(halves) * CROSSING_S_PER_ELEMENT, 0.0)
-    whole = 1 + sum(one.time_s for one in profile.operators if one.operator in _LAYOUTS) / taken
-    return whole * beyond, whole * CROSSING_S_PER_ELEMENT
+    return Costs(each, _CROSSING_S, CROSSING_S_PER_ELEMENT, fixed, how, are_measured=True)
 
 
 def _changed(base: Plan) -> frozenset[str]:
     return frozenset(one.node for one in base.sites if one.changes)
 
 
-def _by_module(profile: OperatorProfile, but: Sequence[str]) -> dict[str | None, float]:
-    """Seconds, `but` for those of some operators; None is for what is from no module that is known."""
+def _by_module(profile: OperatorProfile) -> dict[str | None, float]:
+    """Seconds, without those of crossings; None is for what is from no module that is known."""
     found: dict[str | None, float] = {}
     for one in profile.operators:
-        if one.operator not in but:
+        if one.operator not in _CROSSINGS:
             found[one.module] = found.get(one.module, 0.0) + one.time_s
     return found
 

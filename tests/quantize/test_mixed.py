@@ -142,25 +142,6 @@ def test_measured_times_decide() -> None:
         quantize.make_plan(request)
 
 
-def test_a_pair_of_conversions_costs_what_it_took_with_the_layouts_that_go_with_it() -> None:
-    """Two halves of 1000 elements take 3 us each, and a change of layout 2 us."""
-    halves = [OperatorTime("q", name, 3e-6, bytes_moved=5000) for name in ("QuantizeLinear", "DequantizeLinear")]
-    layout = OperatorTime("t", "Transpose", 2e-6)
-    calls = []
-
-    def timed(program: Program) -> OperatorProfile:
-        calls.append(program)
-        return OperatorProfile(operators=(*halves, layout) if len(calls) > 1 else (layout,), runs=1)
-
-    request = _request(least_sqnr_db=20)
-    base = quantize.make_plan(request)
-    request.operator_times = timed
-    known = costs.in_seconds(request, base)
-    assert known.crossing + 1000 * known.crossing_element == pytest.approx(8e-6)
-    assert known.crossing_element == pytest.approx(8 / 6 * costs.CROSSING_S_PER_ELEMENT)
-    assert known.fixed == 0
-
-
 def test_one_operator_in_floating_point_between_two_costs_both_crossings() -> None:
     request = _request(least_sqnr_db=20)
     plan = quantize.make_plan(request)
