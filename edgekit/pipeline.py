@@ -35,6 +35,7 @@ from edgekit.errors import EdgekitError, Unsupported
 from edgekit.isolation import Worker
 from edgekit.passes import Changes
 from edgekit.profiles import DeviceProfile, RuntimeProfile
+from edgekit.quantize import admission, asking
 from edgekit.recipe import Recipe
 from edgekit.runtimes import TensorSpec
 from edgekit.sources import LoadedModel
@@ -89,17 +90,17 @@ def export(
     profile = profiles.for_target(device, recipe.target)
     if recipe.max_batch is not None:
         profiles.require_dynamic_batch(device, recipe.target)
-    recipe = quantize.half_precision(recipe)
+    recipe = admission.half_precision(recipe)
     recipe = recipe.model_copy(update={"precision": targets.precision_of(recipe.target, recipe.precision)})
     order = passes.order_of(recipe.passes, recipe.approximations)
     publishing.check_output(directory, force=force)
     if recipe.quantize is not None:
-        profile = quantize.checked(recipe, profile, given=samples is not None)
+        profile = admission.checked(recipe, profile, given=samples is not None)
 
     given = model
     identity = sources.identity(recipe) if model is None and samples is None else None
     if identity and recipe.quantize is not None:
-        identity += quantize.identity(recipe)
+        identity += admission.identity(recipe)
     if use_cache and identity and (found := cache.find(cache.key(recipe, device, identity))):
         return _from_cache(found, directory, force=force)
 
@@ -123,7 +124,7 @@ def export(
         if recipe.quantize is not None:
             with stage("quantize"):
                 timed = _operator_times(worker, recipe, profile, work) if device.transport == profiles.HOST else None
-                request = quantize.request(program, profile, recipe, calibration, model.name, spectral, announce, timed)
+                request = asking.request(program, profile, recipe, calibration, model.name, spectral, announce, timed)
                 program, record = quantize.run(request, calibration, work)
         with stage("hand over"):
             saved = _saved(program, recipe.target, work)

@@ -8,6 +8,7 @@ from edgekit import artifact, parity, passes, profiles, quantize, reference_inpu
 from edgekit.artifact import Artifact
 from edgekit.errors import EdgekitError, InputError, ModelError, Unsupported, UsageError
 from edgekit.profiles import DeviceProfile, RuntimeProfile
+from edgekit.quantize import admission, asking
 from edgekit.quantize import plan as plans
 from edgekit.quantize.plan import Plan
 from edgekit.sources import LoadedModel
@@ -41,7 +42,7 @@ def program_of(loaded: Artifact, module: torch.nn.Module | None = None) -> Progr
     return program
 
 
-def quantization_of(loaded: Artifact) -> tuple[quantize.Request, Plan]:
+def quantization_of(loaded: Artifact) -> tuple[asking.Request, Plan]:
     """What a quantized artifact's plan was made of, its calibration samples among it, and that plan.
 
     Raises UsageError for one that is not quantized, InputError where the calibration data are gone or others, and what
@@ -69,7 +70,7 @@ def quantization_of(loaded: Artifact) -> tuple[quantize.Request, Plan]:
             cause=f"the samples drawn from {settings.calibration} have another hash",
             next_step="bring them back as they were, or export again",
         )
-    request = quantize.request(
+    request = asking.request(
         program_of(loaded), _profile(loaded), recipe, calibration, model.name, frozenset(), lambda stage: None
     )
     return request, plans.read(loaded.directory / artifact.PLAN)
@@ -79,7 +80,7 @@ def _profile(loaded: Artifact) -> RuntimeProfile:
     """The profile by which the artifact's graph was rewritten."""
     manifest = loaded.manifest
     profile = profiles.for_target(DeviceProfile.model_validate(manifest.device), manifest.target)
-    return profile if manifest.quantization is None else quantize.profile_for(manifest.quantization.scheme, profile)
+    return profile if manifest.quantization is None else admission.profile_for(manifest.quantization.scheme, profile)
 
 
 def source_of(loaded: Artifact, module: torch.nn.Module | None = None) -> LoadedModel:

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ConversionError
-from edgekit.quantize import Request, apply, noise
+from edgekit.quantize import apply, noise
+from edgekit.quantize.asking import Request
 from edgekit.quantize.costs import Costs
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.sensitivity import SAMPLES, spread

@@ -20,7 +20,7 @@ from edgekit.quantize.sites import Site
 if TYPE_CHECKING:
     from torch.fx import Node
 
-    from edgekit.quantize import Request
+    from edgekit.quantize.asking import Request
 
 _MACS_PER_S = {"float": 1e11, "integer": 3e11}
 _BYTES_PER_S = 2e10

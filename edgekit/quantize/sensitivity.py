@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edgekit.borders import Tensors
     from edgekit.program import Program
-    from edgekit.quantize import Request
+    from edgekit.quantize.asking import Request
     from edgekit.quantize.noise import Source, Sources
     from edgekit.quantize.plan import Plan
     from edgekit.quantize.ranges import Histogram

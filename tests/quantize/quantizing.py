@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 from edgekit import profiles, quantize
 from edgekit.profiles import IntegerSupport
 from edgekit.program import Program, capture
-from edgekit.quantize import Request
+from edgekit.quantize.asking import Request
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.sites import operator_of
 from edgekit.recipe import Quantize

@@ -10,7 +10,7 @@ from quantizing import INTEGERS, Net, ask, calls, noise, quantized, run
 from torch import Tensor, nn
 
 from edgekit.profiles import IntegerSupport
-from edgekit.quantize import Request
+from edgekit.quantize.asking import Request
 
 # Activations stay in floating point: what is left of the error is the weights', and its mean must vanish.
 _WEIGHTS_ALONE = INTEGERS.model_copy(update={"activation": None})

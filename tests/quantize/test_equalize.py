@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgekit import metrics
 from edgekit import quantize as quantization
 from edgekit.program import Program, capture
-from edgekit.quantize import equalize
+from edgekit.quantize import asking, equalize
 from edgekit.quantize.equalize import By
 
 _BY = st.sampled_from(["weights", "activations"])
@@ -155,7 +155,7 @@ def test_a_normalization_s_channels_are_scaled_by_activations(norm: nn.Module) -
 
 
 def _sqnr_db(net: nn.Module, x: Tensor, by: str) -> float:
-    program = quantized(quantization.equalized(ask(net, x, equalize=by)))
+    program = quantized(asking.equalized(ask(net, x, equalize=by)))
     with torch.no_grad():
         return metrics.sqnr_db(net(x).numpy(), run(program, x)[0].numpy())
 
@@ -174,7 +174,5 @@ def test_channels_of_uneven_size_keep_more_of_the_signal() -> None:
 
 def test_a_program_s_plan_fits_it_scaled_or_not() -> None:
     net = Net(lambda net, x: net.second(net.first(x).relu()), first=_conv(3, 6, 0), second=_conv(6, 4, 1))
-    plans = [
-        quantization.make_plan(quantization.equalized(ask(net, noise(1, 3, 6, 6), equalize=by))) for by in ("none", "weights")
-    ]
+    plans = [quantization.make_plan(asking.equalized(ask(net, noise(1, 3, 6, 6), equalize=by))) for by in ("none", "weights")]
     assert plans[0] == plans[1]

@@ -15,8 +15,9 @@ from edgekit import artifact, quantize
 from edgekit.errors import ConversionError, Unsupported
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
 from edgekit.program import Program
-from edgekit.quantize import Request, costs
+from edgekit.quantize import costs
 from edgekit.quantize import plan as plans
+from edgekit.quantize.asking import Request
 from edgekit.quantize.noise import Sources, of_program, sqnr_db
 from edgekit.quantize.plan import Plan, WeightFormat
 

@@ -8,7 +8,8 @@ from quantizing import Net, ask, integers_of, noise, quantized, run
 from torch import Tensor, nn
 
 from edgekit import metrics, passes, profiles, quantize
-from edgekit.quantize import Request, normalization
+from edgekit.quantize import normalization
+from edgekit.quantize.asking import Request
 
 PROFILE = profiles.for_target(profiles.load("host"), "executorch")
 """Of a runtime without GroupNorm, which computes means, products and sums with integers."""

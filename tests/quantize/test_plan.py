@@ -11,7 +11,8 @@ from torch import nn
 
 from edgekit import quantize
 from edgekit.errors import InputError, UnknownName, UsageError
-from edgekit.quantize import Request, plan, schemes
+from edgekit.quantize import plan, schemes
+from edgekit.quantize.asking import Request
 from edgekit.quantize.plan import Assignment, Plan, WeightFormat
 
 _CONV = "{node: conv2d, operator: conv2d, module: conv, weight: int8, activation: uint8}"

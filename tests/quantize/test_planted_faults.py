@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from edgekit.profiles import IntegerSupport
-from edgekit.quantize import Request, make_plan, sensitivity, weights
+from edgekit.quantize import make_plan, sensitivity, weights
+from edgekit.quantize.asking import Request
 from edgekit.quantize.noise import of_program, sqnr_db
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.ranges import Histogram

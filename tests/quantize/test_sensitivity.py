@@ -8,7 +8,8 @@ import torch
 from quantizing import INTEGERS, Net, ask, noise, quantized
 from torch import nn
 
-from edgekit.quantize import Request, make_plan, sensitivity
+from edgekit.quantize import make_plan, sensitivity
+from edgekit.quantize.asking import Request
 from edgekit.quantize.noise import Sources, of_program, sqnr_db
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.ranges import Histogram

@@ -8,7 +8,7 @@ from quantizing import INTEGERS, Net, ask, calls, noise, quantized
 from torch import Tensor, nn
 
 from edgekit import passes, profiles, quantize, recipe, sources, targets
-from edgekit.quantize import Request
+from edgekit.quantize.asking import Request
 from edgekit.quantize.sites import module_of
 from edgekit.recipe import Quantize
 

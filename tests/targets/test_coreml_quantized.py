@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import edgekit
 from edgekit import bisection, metrics, passes, profiles, quantize, stored_weights
 from edgekit.program import Program, capture
-from edgekit.quantize import Request
+from edgekit.quantize.asking import Request
 from edgekit.quiet import quiet
 from edgekit.recipe import Quantize, Recipe
 from edgekit.runtimes import coreml_reference

@@ -10,7 +10,7 @@ from vit import VisionTransformer
 
 from edgekit import passes, profiles, quantize, targets
 from edgekit.program import Program, capture, load
-from edgekit.quantize import Request
+from edgekit.quantize.asking import Request
 from edgekit.quiet import quiet
 from edgekit.recipe import Quantize
 

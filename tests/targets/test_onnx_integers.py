@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from edgekit import data_files, metrics, profiles, quantize
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import capture
-from edgekit.quantize import Request, schemes
+from edgekit.quantize import schemes
+from edgekit.quantize.asking import Request
 from edgekit.quantize.unrounded import unrounded
 from edgekit.recipe import Quantize
 from edgekit.runtimes import onnxruntime as onnxruntime_session

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgekit import metrics, profiles, quantize
 from edgekit.program import capture
-from edgekit.quantize import Request
+from edgekit.quantize.asking import Request
 from edgekit.quantize.unrounded import unrounded
 from edgekit.recipe import Quantize
 from edgekit.runtimes import onnxruntime as onnxruntime_session

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import Unsupported
 
 if TYPE_CHECKING:
-    from edgekit.quantize import Request
+    from edgekit.quantize.asking import Request
     from edgekit.quantize.plan import Plan
 
 CALIBRATED = True
