@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,11 +53,23 @@ def main() -> None:
     rows = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))]
     with tempfile.TemporaryDirectory() as scratch:
         for model in asked.models:
-            weights = None if asked.checkpoints is None else asked.checkpoints / model / "weights.pth"
-            rows += measured(list(subjects(model, weights, asked.images, Path(scratch))))
-            text = report(rows, shlex.join(["scripts/quantization_speed", *sys.argv[1:]]), trained=weights is not None)
+            rows += measured(list(subjects(model, checkpoint(asked.checkpoints, model), asked.images, Path(scratch))))
+            text = report(rows, command(asked))
             REPORT.write_text(text)
     print(text)
+
+
+def checkpoint(folder: Path | None, model: str) -> Path | None:
+    """A model's trained weights, where the folder has some."""
+    file = None if folder is None else folder / model / "weights.pth"
+    return file if file is not None and file.exists() else None
+
+
+def command(asked: argparse.Namespace) -> str:
+    """What makes the report, without where the data lie."""
+    models_asked = asked.models if tuple(asked.models) != MODELS else ()
+    checkpoints = () if asked.checkpoints is None else ("--checkpoints", asked.checkpoints.name)
+    return shlex.join(["scripts/quantization_speed", asked.images.name, *models_asked, *checkpoints])
 
 
 def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> Iterator[Subject]:
@@ -68,14 +79,15 @@ def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> It
     original = edgekit.export(model, "onnx", **common)
     photographs = inputs_of(original, images)
     expected = outputs(original.model_file, photographs)
-    yield Subject(model, "edgekit fp32", original.model_file)
+    named = model if weights else f"{model}, seeded"
+    yield Subject(named, "edgekit fp32", original.model_file)
     for title, scheme in SCHEMES.items():
         file = edgekit.export(model, "onnx", quantize={**scheme, "calibration": images}, **common).model_file
-        yield (made := Subject(model, title, file, metrics.sqnr_db(expected, outputs(file, photographs))))
+        yield (made := Subject(named, title, file, metrics.sqnr_db(expected, outputs(file, photographs))))
         if (made.sqnr_db or 0.0) >= LEAST_SQNR_DB:
             break
     file = by_runtime(original, photographs, folder)
-    yield Subject(model, "ONNX Runtime's quantize_static", file, metrics.sqnr_db(expected, outputs(file, photographs)))
+    yield Subject(named, "ONNX Runtime's quantize_static", file, metrics.sqnr_db(expected, outputs(file, photographs)))
 
 
 def inputs_of(artifact: Artifact, images: Path) -> list[dict[str, Array]]:
@@ -149,15 +161,15 @@ def times(estimate: Estimate) -> str:
     return f"{estimate.value:.2f}x{interval}"
 
 
-def report(rows: Sequence[str], command: str, *, trained: bool) -> str:
+def report(rows: Sequence[str], command: str) -> str:
     """The report in Markdown."""
-    weights = "trained on small images by scripts/train_classifier" if trained else "initialised deterministically"
     return "\n".join(
         [
             "# Integers in ONNX Runtime on one core\n",
-            f"Made by `{command}`: one thread, the same module and weights ({weights}), the",
-            "subjects of a model interleaved in one run. All photographs calibrate, and judge: SQNR is over the outputs for",
-            f"all of them, against edgekit's fp32 artifact; mixed is for what int8 leaves below {LEAST_SQNR_DB:g} dB.\n",
+            f"Made by `{command}`: one thread, the same module and weights (trained on small",
+            "images by scripts/train_classifier, or seeded: LSNet's fit no other size than theirs), at the model's own size,",
+            "its subjects interleaved in one run. All photographs calibrate, and judge: SQNR is over the outputs for all of",
+            f"them, against edgekit's fp32 artifact; mixed is for what int8 leaves below {LEAST_SQNR_DB:g} dB.\n",
             *(f"| {line} |" for line in rows),
             "",
         ]
