@@ -61,7 +61,7 @@ FACTS = {
     "source",
 }
 """The fields that state what a runtime takes, where there is nothing to choose."""
-OF_INTEGERS = {"spatial_mean", "silu"}
+OF_INTEGERS = {"spatial_mean", "silu", "least_channels"}
 """Choices that only graphs of integers make (`integers.instead`): scripts/quantization_speed measures those."""
 _WORTH = 1.01
 """Less is no reason to prefer a value: what is measured elsewhere moves by more."""
