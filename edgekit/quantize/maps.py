@@ -8,7 +8,7 @@ never pays, for it has neighbours with integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch.fx import Node
 
@@ -90,31 +90,33 @@ def _is_left(node: Node, within: Crossings) -> bool:
     return any(user not in within.readers for user in node.users)
 
 
-def _before(node: Node, within: Crossings) -> Iterator[Node]:
+def _before(node: Node, within: Crossings) -> set[Node]:
     """The tensors that integer operators make, and that reach `node` in any layout."""
-    seen: set[Node] = set()
-    waiting = [node]
-    while waiting:
-        if (node := waiting.pop()) in seen:
-            continue
-        seen.add(node)
-        if node in within.made:
-            yield node
-        elif operator_of(node) in _SPREADING:
-            waiting += node.all_input_nodes
+
+    def onward(there: Node) -> list[Node]:
+        return there.all_input_nodes if there not in within.made and operator_of(there) in _SPREADING else []
+
+    return _reached(node, onward) & within.made
 
 
-def _behind(node: Node, within: Crossings) -> Iterator[Node]:
+def _behind(node: Node, within: Crossings) -> set[Node]:
     """The tensors that integer operators read, and that `node` reaches in any layout."""
+
+    def onward(there: Node) -> list[Node]:
+        return [user for user in there.users if user not in within.readers and operator_of(user) in _SPREADING]
+
+    return {there for there in _reached(node, onward) if _is_read(there, within)}
+
+
+def _reached(start: Node, onward: Callable[[Node], list[Node]]) -> set[Node]:
+    """`start`, and all that such steps lead to."""
     seen: set[Node] = set()
-    waiting = [node]
+    waiting = [start]
     while waiting:
-        if (node := waiting.pop()) in seen:
-            continue
-        seen.add(node)
-        if _is_read(node, within):
-            yield node
-        waiting += [user for user in node.users if user not in within.readers and operator_of(user) in _SPREADING]
+        if (node := waiting.pop()) not in seen:
+            seen.add(node)
+            waiting += onward(node)
+    return seen
 
 
 def _elements(node: Node) -> int:
