@@ -14,40 +14,48 @@ from edgekit import scratch
 from edgekit.artifact import MANIFEST
 from edgekit.errors import OutputError, Unsupported
 
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+
 
 def check_output(directory: Path, *, force: bool, proof: str = MANIFEST) -> None:
     """Refuse an output that exists (unless `force`, and the file `proof` in it shows that it is edgekit's) or cannot be
     written, before any work is done. Writes nothing that stays."""
     with _explained(directory):
-        if _is_there(directory):
-            _check_replaceable(directory, force=force, proof=proof)
+        _replaceable(directory, force=force, proof=proof)
         existing = next(parent for parent in directory.absolute().parents if parent.exists())
         with scratch.folder(existing):
             pass
 
 
-def _is_there(path: Path) -> bool:
-    """Whether anything has this name, a dangling link too. Raises OSError where the name itself is impossible."""
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file or folder (a dangling link too) from another of this name, or from itself before a change; None
+    where there is nothing. Raises OSError where the name itself is impossible."""
     try:
-        path.lstat()
+        status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
-def _check_replaceable(directory: Path, *, force: bool, proof: str) -> None:
-    if not force:
-        raise OutputError(
-            f"{directory} exists already",
-            cause="edgekit does not overwrite what it did not just make",
-            next_step="give another --output, or --force to replace it",
-        )
-    if not (directory / proof).is_file():
-        raise OutputError(
-            f"{directory} exists and is not edgekit's",
-            cause=f"it holds no {proof}: --force replaces only what edgekit wrote",
-            next_step="give another --output, or remove it yourself",
-        )
+def _replaceable(directory: Path, *, force: bool, proof: str) -> bool:
+    """Whether anything lies at `directory`, which then may be replaced. Raises OutputError where it may not."""
+    while (seen := _identity(directory)) is not None:
+        if not force:
+            raise OutputError(
+                f"{directory} exists already",
+                cause="edgekit does not overwrite what it did not just make",
+                next_step="give another --output, or --force to replace it",
+            )
+        if (directory / proof).is_file():
+            return True
+        # another export may just have moved the artifact away: only what stayed where it was is judged
+        if _identity(directory) == seen:
+            raise OutputError(
+                f"{directory} exists and is not edgekit's",
+                cause=f"it holds no {proof}: --force replaces only what edgekit wrote",
+                next_step="give another --output, or remove it yourself",
+            )
+    return False
 
 
 def publish(built: Path, directory: Path, *, force: bool = False, proof: str = MANIFEST) -> None:
@@ -66,19 +74,25 @@ def _swap(staging: Path, directory: Path, *, force: bool, proof: str) -> None:
     for attempt in itertools.count():
         replaced = staging / f"replaced-{attempt}"
         try:
-            if _is_there(directory):
-                _check_replaceable(directory, force=force, proof=proof)
+            if _replaceable(directory, force=force, proof=proof):
                 with contextlib.suppress(FileNotFoundError):
                     directory.rename(replaced)
             (staging / "fresh").rename(directory)
             return
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                continue
-            raise
+            if error.errno not in _TAKEN:
+                raise
         finally:
-            if replaced.exists() and not _is_there(directory):
-                replaced.rename(directory)
+            if replaced.exists() and _identity(directory) is None:
+                _move_back(replaced, directory)
+
+
+def _move_back(replaced: Path, directory: Path) -> None:
+    try:
+        replaced.rename(directory)
+    except OSError as error:
+        if error.errno not in _TAKEN:  # taken: another export was quicker, and what it replaces is not wanted any more
+            raise
 
 
 @contextlib.contextmanager

@@ -355,6 +355,26 @@ def test_an_export_that_was_quicker_by_a_moment_is_replaced_or_kept_as_any_other
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_an_artifact_that_another_export_is_just_replacing_is_not_taken_for_a_strangers(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, is_file, replaced = tmp_path / "made", Path.is_file, []
+    publishing.publish(tiny_artifact, target)
+
+    def between(self: Path) -> bool:
+        if self.parent != target or replaced:
+            return is_file(self)
+        replaced.append(target.rename(tmp_path / "moved away"))
+        answer = is_file(self)
+        shutil.copytree(tiny_artifact, target)
+        return answer
+
+    monkeypatch.setattr(Path, "is_file", between)
+    publishing.publish(tiny_artifact, target, force=True)
+    assert replaced
+    assert _contents(target) == _contents(tiny_artifact)
+
+
 def test_publishing_sweeps_what_a_killed_export_left_beside_it(tiny_artifact: Path, tmp_path: Path) -> None:
     leftover = tmp_path / f"{scratch.PREFIX}dead"
     leftover.mkdir()
