@@ -55,7 +55,7 @@ def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Prog
 
 def make_plan(asked: Request) -> Plan:
     """The plan that the settings ask for. Raises InputError for a plan of another model."""
-    from edgekit.quantize import placement, sites
+    from edgekit.quantize import placement, sites, sums
 
     settings, graph = asked.settings, sites.fingerprint(asked.program)
     if settings.is_plan:
@@ -67,7 +67,10 @@ def make_plan(asked: Request) -> Plan:
     if hasattr(scheme, "plan"):
         made: Plan = scheme.plan(asked)
         return made
-    assigned = {site.node: _assigned(scheme, site, asked, argument) for site in asked.sites}
+    by_node = {site.node: site for site in asked.sites}
+    assigned = {node: _assigned(scheme, site, asked, argument) for node, site in by_node.items()}
+    for node in sums.rounded_away(asked, assigned):
+        assigned[node] = by_node[node].left(sums.WHY)
     refined = list(placement.refined(asked.sites, assigned, asked.support).values())
     return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=tuple(_with_fused(asked, refined)))
 

@@ -91,7 +91,7 @@ class Crossings:
         return [node for node in self.formats if node not in self._moved and constant(self._graph_module, node) is None]
 
     def _take(self, site: Site, form: str) -> None:
-        result = self._result(site)
+        result = self._taken(site)
         self.readers.add(site.node)
         self.made.add(result)
         for node in (*site.activations, result):
@@ -100,8 +100,12 @@ class Crossings:
             for node in site.activations:
                 self._join(node, result)
 
-    def _result(self, site: Site) -> Node:
+    def result(self, site: Site) -> Node:
         """What the runtime makes of a site: with the activation behind it, where it computes both at once."""
+        return next((user for user, before in self.fused.items() if before is site.node), site.node)
+
+    def _taken(self, site: Site) -> Node:
+        """Take the activation behind a site with it, where the runtime computes both at once; what it makes then."""
         user = only_user(site.node)
         if site.operator not in FUSING or user is None or operator_of(user) not in self._support.fused:
             return site.node

@@ -1,0 +1,56 @@
+"""Sums on whose grid most of what is added would vanish.
+
+A residual stream grows large, in a few channels most of all, and the steps of its integers with it; what each block adds to it
+may be less than half a step nearly everywhere. Then the sum of integers is the integer there was, and blocks do nothing, one
+after another: noise that no operator shows alone. In floating point such a sum costs two conversions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from edgekit.quantize.asking import Request
+    from edgekit.quantize.plan import Assignment
+    from edgekit.quantize.ranges import Histogram
+
+WHY = "most of what it adds is below half a step of its result's integers"
+_SUMS = ("add", "sub")
+_STATIC = ("uint8", "int8")
+
+
+def rounded_away(asked: Request, plan: Mapping[Node, Assignment]) -> list[Node]:
+    """The sums with integers of which an operand is, where it is not zero, mostly less than half a step of the sum's grid."""
+    from edgekit.passes._graph import constant
+    from edgekit.quantize.insert import Crossings
+
+    graph_module = asked.program.functions["forward"].graph_module
+    sums = [site for site in asked.sites if site.operator in _SUMS and plan[site.node].activation in _STATIC]
+    if not (sums and asked.samples):
+        return []
+    within = Crossings(graph_module, plan, asked.support)
+    operands = [node for site in sums for node in site.activations if constant(graph_module, node) is None]
+    seen = asked.histograms(list(dict.fromkeys((*within.observed, *operands))))
+    grids = within.grids(asked.ranges(within.observed))
+    steps = {site.node: grids[within.result(site)].scale for site in sums}
+    return [
+        site.node
+        for site in sums
+        if any(_typical(seen[node]) < steps[site.node] / 2 for node in site.activations if node in seen)
+    ]
+
+
+def _typical(seen: Histogram) -> float:
+    """The median magnitude; of what was rectified, without the zeros."""
+    values, counts = seen.values
+    magnitudes = np.abs(values)
+    if seen.low == 0:
+        counts = np.where(magnitudes < seen.high / len(seen.counts), 0, counts)
+    order = np.argsort(magnitudes)
+    cumulative = np.cumsum(counts[order])
+    return float(magnitudes[order][np.searchsorted(cumulative, cumulative[-1] / 2)]) if cumulative[-1] else 0.0
