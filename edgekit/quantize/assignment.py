@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -177,16 +178,29 @@ class Search:
                 cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
                 next_step="ask for less, or export without --quantize",
             )
-        target = allowed
+        found = self._bisected(allowed)
+        return self.plan(last, made) if found is None else self._trimmed(*found, allowed)
+
+    def _bisected(self, allowed: float) -> tuple[frozenset[str], float] | None:
+        """The cheapest of a few assignments with no more noise than `allowed`, and its noise; None where none of them is. What
+        adding up noise foretells is not what is made: between what held and what did not, the target is halved on."""
+        tried: dict[frozenset[str], float] = {}
+        held, failed, target = None, None, self.noise_of(self.faster)
         for _ in range(_ROUNDS):
             floats = self.quiet(target)
             if floats is None:
                 break
-            tried = self.tried(floats)
-            if tried <= allowed:
-                return self._trimmed(floats, tried, allowed)
-            target = _STRICTER * self.noise_of(floats) * allowed / tried
-        return self.plan(last, made)
+            tried[floats] = tried.get(floats) or self.tried(floats)
+            if tried[floats] <= allowed:
+                held = target
+            else:
+                failed = target
+            if failed is None:  # nothing needs to go back
+                break
+            target = math.sqrt(held * failed) if held else _STRICTER * self.noise_of(floats) * allowed / tried[floats]
+        kept = [floats for floats, made in tried.items() if made <= allowed]
+        best = min(kept, key=self.cost_of, default=None)
+        return None if best is None else (best, tried[best])
 
     def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> Plan:
         """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""

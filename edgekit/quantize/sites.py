@@ -110,6 +110,8 @@ class Site:
             return "it has no constant weight"
         if self.operator == "conv2d" and argument(self.node, 6, "groups", 1) != 1:
             return "ranges of each run's own are for convolutions of one group"
+        if self.operator == "conv2d" and self.weight.values.shape[1] == 1 and not self.is_linear_of(support):
+            return "a convolution of one channel counts as depthwise, which has no ranges of each run's own"
         operator = "linear" if self.is_linear_of(support) else self.operator
         if operator not in support.dynamic.get(form, ()):
             return f"the runtime computes no {operator} with {form} weights in ranges of each run's own"
