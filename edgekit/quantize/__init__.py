@@ -116,7 +116,9 @@ def apply(asked: Request, plan: Plan) -> Program:
     from edgekit.quantize import insert
 
     if not any(assignment.changes for assignment in plan.sites):
-        reasons = list(dict.fromkeys(assignment.why for assignment in plan.sites if assignment.why))
+        weighted = {site.node.name for site in asked.sites if site.weight is not None}
+        telling = sorted(plan.sites, key=lambda assignment: assignment.node not in weighted)
+        reasons = list(dict.fromkeys(assignment.why for assignment in telling if assignment.why))
         elsewhere = _elsewhere(asked, plan.scheme)
         raise (Unsupported if elsewhere else ConversionError)(
             f"{plan.scheme} changes nothing in {asked.model}",

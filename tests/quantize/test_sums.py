@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def _stream(outlier: float) -> Net:
     """A stem whose first channel is `outlier` times as large as the others, blocks that add three hundredths of the others to
     them, and a head that does not read that channel."""
 
-    def forward(net: Net, x: Tensor) -> Tensor:
+    def forward(net: Any, x: Tensor) -> Tensor:
         x = net.stem(x)
         for block in net.blocks:
             x = x + block(x)
@@ -30,14 +31,14 @@ def _stream(outlier: float) -> Net:
 
     torch.manual_seed(0)
     stem, head = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 8, 1)
-    blocks = nn.ModuleList(nn.Conv2d(16, 16, 1, bias=False) for _ in range(BLOCKS))
+    blocks = [nn.Conv2d(16, 16, 1, bias=False) for _ in range(BLOCKS)]
     with torch.no_grad():
         stem.weight[0] *= outlier
         head.weight[:, 0] = 0
         for block in blocks:
             block.weight.copy_(0.03 * torch.eye(16).view(16, 16, 1, 1))
             block.weight[0] = 0
-    return Net(forward, stem=stem, blocks=blocks, head=head).eval()
+    return Net(forward, stem=stem, blocks=nn.ModuleList(blocks), head=head).eval()
 
 
 def _left(request: Request) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from quantizing import Mixer, ask, integers_of, noise, quantized
+from quantizing import Mixer, Net, ask, integers_of, noise, quantized
+from torch import nn
 
 from edgekit import quantize
 from edgekit.errors import Unsupported
@@ -18,7 +19,7 @@ def _with(**support: object) -> IntegerSupport:
     return IntegerSupport.model_validate({"source": "a test", **support})
 
 
-def _plan(scheme: str, support: IntegerSupport, module: Mixer | None = None) -> Plan:
+def _plan(scheme: str, support: IntegerSupport, module: nn.Module | None = None) -> Plan:
     return quantize.make_plan(ask(module or Mixer(), noise(1, 3, 16, 16), support=support, scheme=scheme))
 
 
@@ -33,6 +34,17 @@ def test_int8_dynamic_leaves_depthwise_convolutions() -> None:
     assert {site.activation for site in changed} == {"dynamic"}
     assert len(changed) == 5
     assert _whys(plan) == {"it has no constant weight", "ranges of each run's own are for convolutions of one group"}
+
+
+def test_int8_dynamic_leaves_convolutions_of_one_channel() -> None:
+    """XNNPACK takes as many groups as channels for depthwise."""
+    net = Net(
+        lambda net, x: net.second(net.first(x.mean(1, keepdim=True))), first=nn.Conv2d(1, 16, 3), second=nn.Conv2d(16, 8, 3)
+    )
+    first, second = (site for site in _plan("int8-dynamic", ROWS, net).sites if site.operator == "conv2d")
+    assert not first.changes
+    assert "depthwise" in first.why
+    assert second.changes
 
 
 def test_int8_weight_keeps_activations_in_floating_point() -> None:
