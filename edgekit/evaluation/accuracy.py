@@ -72,6 +72,8 @@ class Against:
     """How probable it is, were both equally accurate, that these two counts differ so much or more (exact, two-sided)."""
     shifts: tuple[Shift, ...] | None
     """The confusions whose counts changed most."""
+    median_sqnr_db: float | None = None
+    """That of the median image; null where `sqnr_db` is. Far above that one, few images hold most of the noise."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def against(scores: Scores, reference: Scores, labels: Integers | None, name: st
     distances = _distances(scores)
     agreement = share_percent(scores.finite & (scores.predicted == reference.predicted))
     if labels is None:
-        return Against(name, agreement, *distances, None, None, None, None, None)
+        return Against(name, agreement, *distances, None, None, None, None, None, _median_sqnr_db(scores))
     ours, theirs = scores.within(1), reference.within(1)
     only_reference, only_subject = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
     return Against(
@@ -49,6 +49,7 @@ def against(scores: Scores, reference: Scores, labels: Integers | None, name: st
         only_subject_right=only_subject,
         mcnemar_p=counts.mcnemar(only_reference, only_subject),
         shifts=shifts(labels, scores.predicted, reference.predicted, classes),
+        median_sqnr_db=_median_sqnr_db(scores),
     )
 
 
@@ -62,6 +63,12 @@ def _distances(scores: Scores) -> tuple[Estimate | None, Estimate | None]:
         resamples.estimate(lambda mean: mean["kl"]),
         resamples.estimate(lambda mean: metrics.decibels(mean["signal"], mean["noise"])),
     )
+
+
+def _median_sqnr_db(scores: Scores) -> float | None:
+    pairs = zip(scores.signal[scores.finite], scores.noise[scores.finite], strict=True)
+    found = [metrics.decibels(float(signal), float(noise)) for signal, noise in pairs]
+    return float(np.median(found)) if found else None
 
 
 def shifts(labels: Integers, ours: Integers, theirs: Integers, classes: Sequence[str]) -> tuple[Shift, ...]:

@@ -10,6 +10,10 @@ from edgekit.metrics import SQNR_CAP_DB
 from edgekit.profiling.measurement import Estimate
 from edgekit.quantize.sensitivity import Sensitivity, SiteSensitivity
 
+_FEW_HOLD_IT_DB = 6.0
+"""By so much the median sample is above all together, where few hold most of the noise."""
+_ROUNDOFF_DB = 90.0
+"""Above it there is but float32's."""
 _UNKNOWN = "-"
 _SATURATED, _OUTLYING = 0.01, 4.0
 """From here on a range is remarked upon."""
@@ -57,12 +61,27 @@ def _sentences(accuracy: Accuracy) -> list[str]:
         )
     elif beside is not None and beside.sqnr_db is not None and beside.sqnr_db.value == SQNR_CAP_DB:
         found.append(f"{accuracy.subject} computes the same as {beside.reference}.")
+    if (few := _few_hold_the_noise(accuracy)) is not None:
+        found.append(few)
     if accuracy.not_finite:
         found.append(
             f"{accuracy.subject}: NaN or infinity for {accuracy.not_finite} of {accuracy.data.images} samples: "
             "counted as wrong, left out of KL and SQNR."
         )
     return found
+
+
+def _few_hold_the_noise(accuracy: Accuracy) -> str | None:
+    beside = accuracy.against
+    if beside is None or beside.sqnr_db is None or beside.median_sqnr_db is None:
+        return None
+    whole = beside.sqnr_db.value
+    if whole > _ROUNDOFF_DB or beside.median_sqnr_db - whole < _FEW_HOLD_IT_DB:
+        return None
+    return (
+        f"{accuracy.subject}: few samples hold most of the noise: {whole:.1f} dB over all, "
+        f"{beside.median_sqnr_db:.1f} dB of the median sample."
+    )
 
 
 def finding(drop: Estimate) -> Literal["loses", "gains", "no loss shown"]:
