@@ -18,7 +18,7 @@ import edgekit
 from edgekit import datasets, metrics, models, python_files, runtimes
 from edgekit.artifact import Artifact
 from edgekit.profiling import Measurement, ratio, table
-from edgekit.profiling.measurement import Estimate
+from edgekit.profiling.measurement import Estimate, OperatorTime
 from edgekit.quiet import quiet
 from edgekit.runtimes import Array
 
@@ -27,6 +27,8 @@ MODELS = ("casvit_xs", "lsnet_t", "spartan_s", "affnet_et")
 COLUMNS = ("model", "artifact", "size", "p50 ms [95 %]", "edgekit fp32 takes", "SQNR to it, dB")
 DURATION_S = 3.0
 LEAST_SQNR_DB = 25.0
+SHOWN = 0.02
+"""Of a run, by the operators of a kind that the report shows."""
 SCHEMES: dict[str, dict[str, Any]] = {
     "edgekit int8": {"scheme": "int8"},
     f"edgekit mixed, at least {LEAST_SQNR_DB:g} dB": {"scheme": "mixed", "least_sqnr_db": LEAST_SQNR_DB},
@@ -50,11 +52,13 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--checkpoints", type=Path, help="a folder with MODEL/weights.pth, for models that are trained")
     asked = parser.parse_args()
-    rows = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))]
+    rows, spent = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))], []
     with tempfile.TemporaryDirectory() as scratch:
         for model in asked.models:
-            rows += measured(list(subjects(model, checkpoint(asked.checkpoints, model), asked.images, Path(scratch))))
-            text = report(rows, command(asked))
+            found = list(subjects(model, checkpoint(asked.checkpoints, model), asked.images, Path(scratch)))
+            rows += measured(found)
+            spent += [f"## Where {found[0].model} spends its time\n", *(f"| {line} |" for line in by_operator(*found[:2])), ""]
+            text = report(rows, spent, command(asked))
             REPORT.write_text(text)
     print(text)
 
@@ -155,13 +159,36 @@ def row(subject: Subject, took: Measurement, original: Measurement) -> str:
     return " | ".join(cells)
 
 
+def by_operator(original: Subject, integers: Subject) -> Iterator[str]:
+    """A line for each kind of operator, what takes the most time first: microseconds of a run in fp32, and with integers."""
+    profiles = [one.operators for one in edgekit.profile([original.file, integers.file], operators=True, duration_s=DURATION_S)]
+    taken = [time_by_kind(profile.operators if profile else ()) for profile in profiles]
+    yield "operator | fp32, us | int8, us"
+    yield "--- | ---: | ---:"
+    wholes = [sum(kinds.values()) for kinds in taken]
+    for kind in sorted(taken[0] | taken[1], key=lambda kind: -max(kinds.get(kind, 0.0) for kinds in taken)):
+        if any(kinds.get(kind, 0.0) > SHOWN * whole for kinds, whole in zip(taken, wholes, strict=True)):
+            yield " | ".join([kind, *(f"{kinds.get(kind, 0.0) * 1e6:.0f}" for kinds in taken)])
+    yield " | ".join(["all, traced", *(f"{whole * 1e6:.0f}" for whole in wholes)])
+
+
+def time_by_kind(operators: Sequence[OperatorTime]) -> dict[str, float]:
+    """Seconds; an operator counts to the same kind with integers and without."""
+    found: dict[str, float] = {}
+    for one in operators:
+        kind = one.operator.removeprefix("QLinear")
+        kind = {"QGemm": "Gemm", "QuantizeLinear": "conversions", "DequantizeLinear": "conversions"}.get(kind, kind)
+        found[kind] = found.get(kind, 0.0) + one.time_s
+    return found
+
+
 def times(estimate: Estimate) -> str:
     """A ratio with its interval."""
     interval = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
     return f"{estimate.value:.2f}x{interval}"
 
 
-def report(rows: Sequence[str], command: str) -> str:
+def report(rows: Sequence[str], spent: Sequence[str], command: str) -> str:
     """The report in Markdown."""
     return "\n".join(
         [
@@ -172,6 +199,9 @@ def report(rows: Sequence[str], command: str) -> str:
             f"them, against edgekit's fp32 artifact; mixed is for what int8 leaves below {LEAST_SQNR_DB:g} dB.\n",
             *(f"| {line} |" for line in rows),
             "",
+            "Below, runs were traced, which adds to every operator: shares tell more than sums. Integers gain what their",
+            "kernels save, less what conversions between them and floating point take.\n",
+            *spent,
         ]
     )
 

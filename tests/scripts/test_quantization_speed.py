@@ -11,6 +11,7 @@ import quantization_speed
 
 import edgekit
 from edgekit import metrics
+from edgekit.profiling.measurement import OperatorTime
 
 pytestmark = pytest.mark.slow
 
@@ -36,3 +37,19 @@ def test_the_runtime_s_own_quantizer_makes_a_rival(tmp_path: Path) -> None:
     expected, found = (quantization_speed.outputs(path, samples) for path in (original.model_file, file))
     assert expected.shape == (8, 10)
     assert 20 < metrics.sqnr_db(expected, found) < 80
+
+
+def test_operators_count_to_one_kind_with_integers_and_without() -> None:
+    def took(kind: str, time_s: float) -> OperatorTime:
+        return OperatorTime(name=kind.lower(), operator=kind, time_s=time_s)
+
+    found = quantization_speed.time_by_kind(
+        [
+            took("QLinearConv", 3.0),
+            took("Conv", 1.0),
+            took("QuantizeLinear", 0.5),
+            took("DequantizeLinear", 0.25),
+            took("Add", 2.0),
+        ]
+    )
+    assert found == {"Conv": 4.0, "conversions": 0.75, "Add": 2.0}
