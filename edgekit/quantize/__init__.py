@@ -20,6 +20,7 @@ from edgekit.quantize.plan import Assignment, Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.fx import Node
 
     from edgekit import artifact
     from edgekit.program import Program
@@ -55,12 +56,12 @@ def run(asked: Request, calibration: Calibration, directory: Path) -> tuple[Prog
 
 def make_plan(asked: Request) -> Plan:
     """The plan that the settings ask for. Raises InputError for a plan of another model."""
-    from edgekit.quantize import placement, sites, sums
+    from edgekit.quantize import sites, sums
 
-    settings, graph = asked.settings, sites.fingerprint(asked.program)
+    settings = asked.settings
     if settings.is_plan:
         read = plans.read(Path(settings.scheme))
-        read.require_for(graph, asked.model)
+        read.require_for(sites.fingerprint(asked.program), asked.model)
         sites.require_possible(read, asked.sites, asked.support)
         return read
     scheme, argument = schemes.find(settings.scheme)
@@ -69,10 +70,19 @@ def make_plan(asked: Request) -> Plan:
         return made
     by_node = {site.node: site for site in asked.sites}
     assigned = {node: _assigned(scheme, site, asked, argument) for node, site in by_node.items()}
-    for node in sums.rounded_away(asked, assigned):
-        assigned[node] = by_node[node].left(sums.WHY)
-    refined = list(placement.refined(asked.sites, assigned, asked.support).values())
-    return Plan(model=asked.model, graph=graph, scheme=settings.scheme, sites=tuple(_with_fused(asked, refined)))
+    plan = _refined(asked, assigned)
+    small = sums.rounded_away(asked, assigned)
+    without = _refined(asked, assigned | {node: by_node[node].left(sums.WHY) for node in small}) if small else plan
+    return without if sums.are_worth_leaving(asked, plan, without) else plan
+
+
+def _refined(asked: Request, assigned: Mapping[Node, Assignment]) -> Plan:
+    """The plan that a scheme's assignments, each made by itself, become beside each other."""
+    from edgekit.quantize import placement, sites
+
+    graph, refined = sites.fingerprint(asked.program), placement.refined(asked.sites, assigned, asked.support)
+    found = tuple(_with_fused(asked, list(refined.values())))
+    return Plan(model=asked.model, graph=graph, scheme=asked.settings.scheme, sites=found)
 
 
 def _assigned(scheme: ModuleType, site: Site, asked: Request, argument: int | None) -> Assignment:

@@ -2,7 +2,8 @@
 
 A residual stream grows large, in a few channels most of all, and the steps of its integers with it; what each block adds to it
 may be less than half a step nearly everywhere. Then the sum of integers is the integer there was, and blocks do nothing, one
-after another: noise that no operator shows alone. In floating point such a sum costs two conversions.
+after another: noise that no operator shows alone. In floating point such a sum costs conversions, and what lies around it its
+layout; so sums are left only where that shows at the outputs.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
     from edgekit.quantize.asking import Request
-    from edgekit.quantize.plan import Assignment
+    from edgekit.quantize.plan import Assignment, Plan
     from edgekit.quantize.ranges import Histogram
 
 WHY = "most of what it adds is below half a step of its result's integers"
+_LEAST_GAIN_DB = 2.0
 _SUMS = ("add", "sub")
 _STATIC = ("uint8", "int8")
 
@@ -43,6 +45,19 @@ def rounded_away(asked: Request, plan: Mapping[Node, Assignment]) -> list[Node]:
         for site in sums
         if any(_typical(seen[node]) < steps[site.node] / 2 for node in site.activations if node in seen)
     ]
+
+
+def are_worth_leaving(asked: Request, plan: Plan, without: Plan) -> bool:
+    """Whether the outputs are so much nearer with the sums left, on a few of the calibration samples."""
+    from edgekit.quantize import apply, noise
+    from edgekit.quantize.sensitivity import SAMPLES, spread
+
+    if without == plan or not any(one.changes for one in without.sites):
+        return False
+    samples = spread(asked.samples, SAMPLES)
+    made = [noise.pooled(noise.of_program(asked.program, apply(asked, one), samples)).relative for one in (plan, without)]
+    kept_db, left_db = map(noise.sqnr_db, made)
+    return left_db - kept_db >= _LEAST_GAIN_DB
 
 
 def _typical(seen: Histogram) -> float:
