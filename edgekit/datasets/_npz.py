@@ -39,6 +39,7 @@ def headers(path: Path) -> dict[str, Header]:
                     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                     shape, _, dtype = reader(stream)
                     found[entry.removesuffix(".npy")] = Header(dtype, shape)
+    # NotImplementedError is zipfile's word for a compression or an encryption that it does not know.
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError) as error:
         raise InputError(f"{path} is no readable .npz", cause=str(error), next_step=_AGAIN) from error
     if not found:

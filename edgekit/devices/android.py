@@ -25,6 +25,7 @@ from edgekit.profiling.settings import Settings
 from edgekit.profiling.subject import Subject
 
 _FOLDER = "/data/local/tmp/edgekit"
+"""Of every phone: the one place where adb's shell may write and run programs."""
 _PROGRAMS = (executor_runner, onnxruntime_perf_test)
 _BLOCK_S = 0.5
 _LEAST_PROCESSES = 5

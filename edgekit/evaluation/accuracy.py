@@ -73,7 +73,7 @@ class Against:
     shifts: tuple[Shift, ...] | None
     """The confusions whose counts changed most."""
     median_sqnr_db: float | None = None
-    """That of the median image; null where `sqnr_db` is. Far above that one, few images hold most of the noise."""
+    """That of the median image; null where `sqnr_db` is. Far above that one, the noise is uneven: some images are lost on."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from edgekit.metrics import SQNR_CAP_DB
 from edgekit.profiling.measurement import Estimate
 from edgekit.quantize.sensitivity import Sensitivity, SiteSensitivity
 
-_FEW_HOLD_IT_DB = 6.0
-"""By so much the median sample is above all together, where few hold most of the noise."""
+_UNEVEN_DB = 6.0
+"""By so much the median sample is above all together, where noise is uneven."""
 _ROUNDOFF_DB = 90.0
 """Above it there is but float32's."""
 _UNKNOWN = "-"
@@ -61,8 +61,8 @@ def _sentences(accuracy: Accuracy) -> list[str]:
         )
     elif beside is not None and beside.sqnr_db is not None and beside.sqnr_db.value == SQNR_CAP_DB:
         found.append(f"{accuracy.subject} computes the same as {beside.reference}.")
-    if (few := _few_hold_the_noise(accuracy)) is not None:
-        found.append(few)
+    if (uneven := _uneven_noise(accuracy)) is not None:
+        found.append(uneven)
     if accuracy.not_finite:
         found.append(
             f"{accuracy.subject}: NaN or infinity for {accuracy.not_finite} of {accuracy.data.images} samples: "
@@ -71,15 +71,15 @@ def _sentences(accuracy: Accuracy) -> list[str]:
     return found
 
 
-def _few_hold_the_noise(accuracy: Accuracy) -> str | None:
+def _uneven_noise(accuracy: Accuracy) -> str | None:
     beside = accuracy.against
     if beside is None or beside.sqnr_db is None or beside.median_sqnr_db is None:
         return None
     whole = beside.sqnr_db.value
-    if whole > _ROUNDOFF_DB or beside.median_sqnr_db - whole < _FEW_HOLD_IT_DB:
+    if whole > _ROUNDOFF_DB or beside.median_sqnr_db - whole < _UNEVEN_DB:
         return None
     return (
-        f"{accuracy.subject}: few samples hold most of the noise: {whole:.1f} dB over all, "
+        f"{accuracy.subject}: the noise is uneven: {whole:.1f} dB over all, "
         f"{beside.median_sqnr_db:.1f} dB of the median sample."
     )
 

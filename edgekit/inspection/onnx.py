@@ -91,7 +91,7 @@ def data_files(model_file: Path) -> list[Path]:
 
     try:
         graph = onnx.load(model_file, load_external_data=False).graph
-    except Exception:  # as in `_loaded`
+    except Exception:  # what onnx finds wrong with a file has no common class
         return []
     folder = model_file.parent
     found = sorted({beside for tensor, name in _tensors(graph) if (beside := _beside(tensor, name, model_file))})

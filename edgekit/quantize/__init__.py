@@ -68,11 +68,12 @@ def make_plan(asked: Request) -> Plan:
     if hasattr(scheme, "plan"):
         made: Plan = scheme.plan(asked)
         return made
-    by_node = {site.node: site for site in asked.sites}
-    assigned = {node: _assigned(scheme, site, asked, argument) for node, site in by_node.items()}
+    assigned = {site.node: _assigned(scheme, site, asked, argument) for site in asked.sites}
     plan = _refined(asked, assigned)
-    small = sums.rounded_away(asked, assigned)
-    without = _refined(asked, assigned | {node: by_node[node].left(sums.WHY) for node in small}) if small else plan
+    small = sums.rounded_away(asked, plan)
+    if not small:
+        return plan
+    without = _refined(asked, assigned | {site.node: site.left(sums.WHY) for site in small})
     return without if sums.are_worth_leaving(asked, plan, without) else plan
 
 

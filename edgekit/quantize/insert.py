@@ -80,9 +80,8 @@ class Crossings:
         self.fused: dict[Node, Node] = {}
         """The activations that the runtime computes together with the operator before them: that operator."""
         for site in sites.find(graph_module):
-            form = chosen[site.node].activation
-            if form in _STATIC and site.node not in self.fused:
-                self._take(site, str(form))
+            if chosen[site.node].is_static and site.node not in self.fused:
+                self._take(site, str(chosen[site.node].activation))
         self._move()
 
     @property
@@ -211,7 +210,7 @@ def _become(
     site.node.replace_input_with(site.weight.node, stored)
     if shift is not None:
         bias.correct(graph_module, site, shift(bias.restored(graph_module, stored) - site.weight.values))
-    if assignment.activation in _STATIC and site.bias is not None and assignment.weight == WeightFormat(kind="int8"):
+    if assignment.is_static and site.bias is not None and assignment.weight == WeightFormat(kind="int8"):
         scales = grids[site.source].scale * weights.scales_of(site.weight.values, site.weight.output_axis, support)
         weights.round_bias(graph_module, site.node, site.bias, scales)
 

@@ -18,7 +18,6 @@ from edgekit.quantize.insert import Crossings
 from edgekit.quantize.plan import Assignment
 from edgekit.quantize.sites import Site, operator_of
 
-_STATIC = ("uint8", "int8")
 _LEAST = 0.02
 """The part of what is judged that must be saved: estimates are no closer."""
 _SPREADING = frozenset(("add", "gelu", "hardswish", "leaky_relu", "mul", "relu", "sigmoid", "silu", "sub"))
@@ -39,14 +38,14 @@ def in_floating_point(
     for size in sorted({size for site in found if (size := _map_size(site))}, reverse=True):
         without = refined(_left(found, plan, size))
         saved = saved_ns(found, without, support)
-        if saved > best + _LEAST * abs(best) and any(one.activation in _STATIC for one in without.values()):
+        if saved > best + _LEAST * abs(best) and any(one.is_static for one in without.values()):
             plan, best = without, saved
     return plan
 
 
 def _left(found: Sequence[Site], plan: Mapping[Node, Assignment], size: tuple[int, int]) -> dict[Node, Assignment]:
     why = f"on maps of {size[0]}x{size[1]} integers save less than it costs to get there"
-    read = [site for site in found if _map_size(site) == size and plan[site.node].activation in _STATIC]
+    read = [site for site in found if _map_size(site) == size and plan[site.node].is_static]
     return {**plan, **{site.node: site.left(why) for site in read}}
 
 
@@ -62,11 +61,11 @@ def saved_ns(found: Sequence[Site], plan: Mapping[Node, Assignment], support: In
     assert support.saves is not None
     assert graph_module is not None
     within = Crossings(graph_module, plan, support)
-    saved = sum(_kernel_ns(site, support.saves) for site in found if plan[site.node].activation in _STATIC)
+    saved = sum(_kernel_ns(site, support.saves) for site in found if plan[site.node].is_static)
     for node in within.formats:
         if node.op != "get_attr" and (_is_read(node, within) if node not in within.made else _is_left(node, within)):
             saved += support.saves.conversion * _elements(node)
-    floats = [site for site in found if site.operator == "conv2d" and plan[site.node].activation not in _STATIC]
+    floats = [site for site in found if site.operator == "conv2d" and not plan[site.node].is_static]
     layouts = {node for site in floats for node in (*_before(site.source, within), *_behind(site.node, within))}
     return saved + support.saves.layout * sum(map(_elements, layouts))
 

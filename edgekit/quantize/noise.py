@@ -27,7 +27,6 @@ from edgekit.quantize import sites
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.sites import MOVES, operator_of
 
-_STATIC = ("uint8", "int8")
 _Grid = tuple[Any, ...]
 """Scale, zero point, least and largest integer, dtype."""
 
@@ -100,7 +99,7 @@ class Sources:
         self._order = list(self.plain.graph.nodes)
         self._places = {node: place for place, node in enumerate(self._order)}
         self._sites = {site.node.name for site in sites.find(self.plain)}
-        self._static = {one.node for one in plan.sites if one.activation in _STATIC}
+        self._static = {one.node for one in plan.sites if one.is_static}
         self._constants: dict[Node, Any] = {}
         self.grids = self._grids()
         self.all = self._found()

@@ -14,9 +14,6 @@ from edgekit.quantize import maps
 from edgekit.quantize.plan import Assignment
 from edgekit.quantize.sites import Site, moves, operator_of
 
-_STATIC = ("uint8", "int8")
-"""The activation formats that are crossed into and out of."""
-
 
 def refined(found: Sequence[Site], plan: Mapping[Node, Assignment], support: IntegerSupport) -> dict[Node, Assignment]:
     """The plan with those operators left in floating point, each with its reason:
@@ -32,7 +29,7 @@ def refined(found: Sequence[Site], plan: Mapping[Node, Assignment], support: Int
     """
     chosen = dict(plan)
     for site in found:
-        if chosen[site.node].activation in _STATIC and (why := _too_slow(site, support)):
+        if chosen[site.node].is_static and (why := _too_slow(site, support)):
             chosen[site.node] = site.left(why)
     together = partial(_together, found, support=support)
     return maps.in_floating_point(found, together(chosen), support, together)
@@ -43,13 +40,13 @@ def _together(found: Sequence[Site], plan: Mapping[Node, Assignment], support: I
     if support.conversions != "dear":
         return chosen
     last = next((site for site in reversed(found) if site.weight is not None), None)
-    if last is not None and chosen[last.node].activation in _STATIC:
+    if last is not None and chosen[last.node].is_static:
         chosen[last.node] = last.left("the last layer: its result is read in floating point")
     changed = True
     while changed:
         changed = False
         for site in found:
-            if site.weight is None and chosen[site.node].activation in _STATIC and not _is_between(site.node, chosen, support):
+            if site.weight is None and chosen[site.node].is_static and not _is_between(site.node, chosen, support):
                 chosen[site.node], changed = site.left("it does not lie between operators that compute with integers"), True
     return chosen
 
@@ -70,7 +67,7 @@ def _is_between(node: Node, plan: Mapping[Node, Assignment], support: IntegerSup
     """Whether the operator reads what an integer operator made, and makes what one reads."""
 
     def is_integer(other: Node) -> bool:
-        return other in plan and plan[other].activation in _STATIC
+        return other in plan and plan[other].is_static
 
     def passes(other: Node) -> bool:
         name = operator_of(other)

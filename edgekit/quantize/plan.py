@@ -74,6 +74,11 @@ class Assignment(typed_yaml.Frozen):
         """Whether it does not stay as it is."""
         return self.weight is not None or self.activation is not None
 
+    @property
+    def is_static(self) -> bool:
+        """Whether it reads and makes integers of ranges found in calibration: tensors cross into those and back."""
+        return self.activation in ("uint8", "int8")
+
 
 class Plan(typed_yaml.Frozen):
     """What every operator of one model, as rewritten for one runtime, becomes."""

@@ -8,42 +8,39 @@ layout; so sums are left only where that shows at the outputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from torch.fx import Node
-
     from edgekit.quantize.asking import Request
-    from edgekit.quantize.plan import Assignment, Plan
+    from edgekit.quantize.plan import Plan
     from edgekit.quantize.ranges import Histogram
+    from edgekit.quantize.sites import Site
 
 WHY = "most of what it adds is below half a step of its result's integers"
 _LEAST_GAIN_DB = 2.0
+"""Of 1 dB SpaRTAN-S lost a fifth of its speed (reports/LOG.md)."""
 _SUMS = ("add", "sub")
-_STATIC = ("uint8", "int8")
 
 
-def rounded_away(asked: Request, plan: Mapping[Node, Assignment]) -> list[Node]:
+def rounded_away(asked: Request, plan: Plan) -> list[Site]:
     """The sums with integers of which an operand is, where it is not zero, mostly less than half a step of the sum's grid."""
     from edgekit.passes._graph import constant
-    from edgekit.quantize.insert import Crossings
+    from edgekit.quantize import insert
 
     graph_module = asked.program.functions["forward"].graph_module
-    sums = [site for site in asked.sites if site.operator in _SUMS and plan[site.node].activation in _STATIC]
+    by_name = {one.node: one for one in plan.sites}
+    sums = [site for site in asked.sites if site.operator in _SUMS and by_name[site.node.name].is_static]
     if not (sums and asked.samples):
         return []
-    within = Crossings(graph_module, plan, asked.support)
+    within = insert.crossings(graph_module, by_name, asked.support)
     operands = [node for site in sums for node in site.activations if constant(graph_module, node) is None]
     seen = asked.histograms(list(dict.fromkeys((*within.observed, *operands))))
     grids = within.grids(asked.ranges(within.observed))
     steps = {site.node: grids[within.result(site)].scale for site in sums}
     return [
-        site.node
-        for site in sums
-        if any(_typical(seen[node]) < steps[site.node] / 2 for node in site.activations if node in seen)
+        site for site in sums if any(_typical(seen[node]) < steps[site.node] / 2 for node in site.activations if node in seen)
     ]
 
 
@@ -52,7 +49,7 @@ def are_worth_leaving(asked: Request, plan: Plan, without: Plan) -> bool:
     from edgekit.quantize import apply, noise
     from edgekit.quantize.sensitivity import SAMPLES, spread
 
-    if without == plan or not any(one.changes for one in without.sites):
+    if not any(one.changes for one in without.sites):
         return False
     samples = spread(asked.samples, SAMPLES)
     made = [noise.pooled(noise.of_program(asked.program, apply(asked, one), samples)).relative for one in (plan, without)]

@@ -15,6 +15,7 @@ from edgekit import quantize as quantization
 from edgekit.program import Program
 from edgekit.quantize import sums
 from edgekit.quantize.asking import Request
+from edgekit.quantize.plan import Plan
 from edgekit.quantize.schemes import int8
 
 BLOCKS = 10
@@ -44,8 +45,8 @@ def _stream(outlier: float) -> Net:
 
 def _small(request: Request) -> list[str]:
     """The sums that would round away what they add, were all integers that can be."""
-    assigned = {site.node: int8.assign(site, request.support, None) for site in request.sites}
-    return [node.name for node in sums.rounded_away(request, assigned)]
+    assigned = tuple(int8.assign(site, request.support, None) for site in request.sites)
+    return [site.node.name for site in sums.rounded_away(request, Plan(model="net", graph="", scheme="int8", sites=assigned))]
 
 
 def _left(request: Request) -> list[str]:
