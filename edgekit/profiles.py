@@ -63,7 +63,7 @@ class IntegerSupport(typed_yaml.Frozen):
     saves: Savings | None = None
     """By which maps are left in floating point where integers do not pay; None where they always do."""
     gelu: Literal["native", "sigmoid"] = "native"
-    """Whether GELU between integers is computed as such, or as x sigmoid(slope x) where that is as near as eight bits tell."""
+    """Whether GELU between integers is computed as such, or as x sigmoid(slope x) where that is as near as seven bits tell."""
     dynamic: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """By weight format: what it computes with integers of each run's own range."""
     dynamic_range: Literal["tensor", "row"] = "tensor"
@@ -102,10 +102,14 @@ class RuntimeProfile(typed_yaml.Frozen):
     channel_block: int | None = None
     """Channels that lie side by side in a layout of the runtime's own, which convolutions, poolings and elementwise operators
     of equal shapes keep and every other operator leaves; null when it has none."""
+    broadcast: Literal["native", "rows"] = "native"
+    """Whether sums and products take a value a channel as it is, or repeated along a row of the map."""
     small_groups: Literal["native", "depthwise"] = "native"
     """Whether a convolution of two channels a group stays one, or becomes depthwise ones that the runtime has a kernel for."""
     least_channels: int = 1
     """The fewest input channels that kernels larger than a pixel read without copying them first."""
+    depthwise_block: int = 1
+    """What the channels of a depthwise convolution are to be a multiple of, for the runtime's faster kernel."""
     depthwise_taps: int | None = None
     """The most taps of a depthwise convolution that the runtime has a kernel for; null when it takes any."""
     ska_dense_pixels: int = 0

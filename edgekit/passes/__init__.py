@@ -50,7 +50,9 @@ ORDER: tuple[str, ...] = (
     "fill_channels",
     "keep_mean_dims",
     "pool_means",  # once means have their final form
+    "fill_depthwise",  # once they have, and end at a pixel
     "broadcast_in_blocks",  # after it, for means become poolings where the runtime has that layout
+    "broadcast_in_rows",  # likewise
     "lower_group_norm",
     "flatten_matmul",
     "lower_ska",  # its shifts and products match none of the patterns above
