@@ -114,8 +114,11 @@ class RuntimeProfile(typed_yaml.Frozen):
     """The most taps of a depthwise convolution that the runtime has a kernel for; null when it takes any."""
     ska_dense_pixels: int = 0
     """The largest map on which SKA is a product with one matrix over all its pixels a group; beyond it, shifts."""
-    group_norm: Literal["native", "decomposed"] = "native"
-    """Whether GroupNorm stays an operator, or becomes means and products that the accelerated part has."""
+    group_norm: Literal["native", "decomposed", "channels_last"] = "native"
+    """Whether GroupNorm stays an operator, becomes means and products that the accelerated part has, or, of all channels
+    together, reads its map as channels-last."""
+    argmax: Literal["native", "last_axis"] = "native"
+    """Whether argmax is over whatever axis, or over the last one of its operand transposed."""
     flat_matmul: bool = False
     """Whether products of matrices are better given a single batch axis."""
     minimum_os: str | None = None

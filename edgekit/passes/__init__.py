@@ -40,10 +40,12 @@ ORDER: tuple[str, ...] = (
     "einsum_to_conv",  # once their operands are real and constant
     "sink_views",  # the reshapes around former einsums and pairs meet and vanish
     "fold_batchnorm",  # before the merges: parallel branches meet as plain convolutions and linears
+    "fold_group_norm",  # likewise
     "merge_parallel_convs",
     "average_heads",
     "split_projections",  # after BatchNorm, whose folding wants the layer whole
     "fold_scales",  # after the merges: (a + b) / 2 has become one layer and a scale
+    "fold_deviation",  # likewise, and before means become poolings
     "fold_channel_mixing",  # once the convolutions' weights are final
     "split_small_groups",  # those that folding made are among them
     "split_large_kernels",  # once parallel kernels have merged into one
@@ -54,6 +56,8 @@ ORDER: tuple[str, ...] = (
     "broadcast_in_blocks",  # after it, for means become poolings where the runtime has that layout
     "broadcast_in_rows",  # likewise
     "lower_group_norm",
+    "norm_channels_last",
+    "argmax_last_axis",
     "flatten_matmul",
     "lower_ska",  # its shifts and products match none of the patterns above
     "channels_first",  # once linears and their neighbours have found their last form

@@ -1,4 +1,4 @@
-"""A product that broadcasts is given operands of one shape, where the runtime keeps maps in blocks of channels (profile:
+"""A product or sum that broadcasts is given operands of one shape, where the runtime keeps maps in blocks of channels (profile:
 `channel_block`) and leaves that layout to broadcast:
 
     x * gate[B, C, 1, 1]     the gate is upsampled to the map       (squeeze-and-excite; the mean before it becomes a pooling)
@@ -21,7 +21,7 @@ from edgekit.program import Program
 
 
 def apply(program: Program, profile: RuntimeProfile) -> Changes:
-    """Give the operands of every broadcasting product in the blocked layout one shape, where a profile has that layout."""
+    """Give the operands of every product or sum that broadcasts in the blocked layout one shape, where a profile has that."""
     changes = Changes()
     block = profile.channel_block
     if block is None:
@@ -48,8 +48,9 @@ def _pool_means(graph_module: GraphModule, block: int) -> None:
 
 
 def _widened(graph_module: GraphModule, node: Node, found: set[Node], block: int, changes: Changes) -> Node | None:
-    """The product of equal shapes that stands in for a broadcasting one of values in the layout; None for any other node."""
-    if not is_call(node, aten.mul.Tensor):
+    """What stands, of equal shapes, in the place of a broadcasting product or sum of values in the layout; None for any other
+    node."""
+    if not is_call(node, aten.mul.Tensor, aten.add.Tensor) or argument(node, 2, "alpha", 1) != 1:
         return None
     operands = [operand for operand in node.args if isinstance(operand, Node) and operand in found]
     full = [operand for operand in operands if shape(operand) == shape(node)]
@@ -61,13 +62,14 @@ def _widened(graph_module: GraphModule, node: Node, found: set[Node], block: int
     changes.record(where(node), wide if isinstance(wide, str) else "")
     if isinstance(wide, str):
         return None
-    made = add_call(node, aten.mul.Tensor, whole, wide)
+    assert callable(node.target)
+    made = add_call(node, node.target, whole, wide)
     replace(node, made)
     return made
 
 
 def _wide(graph_module: GraphModule, node: Node, gate: Node, block: int) -> Node | str:
-    """The gate in the shape of the product `node`, in the layout; or why not."""
+    """The gate in the shape of `node`, in the layout; or why not."""
     batch, channels, height, width = shape(node)
     if shape(gate) == (batch, channels, 1, 1):
         return add_call(node, aten.upsample_nearest2d.vec, gate, [height, width], None)

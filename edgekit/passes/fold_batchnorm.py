@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from edgekit.passes import Changes
+from edgekit.passes._absorption import absorbed, why_not_absorb
 from edgekit.passes._graph import argument, aten, calls, constant, is_call, only_user, replace, shape, where
-from edgekit.passes._layers import Layer, layer
+from edgekit.passes._layers import layer
 from edgekit.profiles import RuntimeProfile
 from edgekit.program import Program
 
@@ -46,11 +47,11 @@ def _fold(graph_module: GraphModule, node: Node) -> str:
         return ""
     end = _behind_means(node)
     after = [layer(graph_module, user) for user in end.users]
-    reason = _why_not_forward(end, after, shift)
+    reason = why_not_absorb(end, after, shift)
     if not reason:
         for user in after:
             assert user is not None
-            user.rewrite(graph_module, *_absorbed(user, scale, shift))
+            user.rewrite(graph_module, *absorbed(user, scale, shift))
         replace(node, source)
         return ""
     if before is None:
@@ -91,30 +92,3 @@ def _behind_means(node: Node) -> Node:
     elif is_call(user, *_RESHAPES) and all(size == 1 for size in shape(node)[2:]) and shape(user) == shape(node)[:2]:
         return user
     return node
-
-
-def _why_not_forward(node: Node, after: list[Layer | None], shift: Tensor) -> str:
-    if not after:
-        return "it is an output"
-    for user, found in zip(node.users, after, strict=True):
-        if found is None or node in user.args[1:]:
-            return f"{where(user)} after it is no layer to fold into"
-        if found.is_conv and any(found.padding) and bool(shift.any()):
-            kind = "depthwise convolution" if found.groups == shift.numel() > 1 else "convolution"
-            return f"the {kind} {where(user)} after it pads with zeros, which its shift would have to fill"
-        if not found.is_conv and len(shape(node)) != 2:
-            return f"the linear {where(user)} after it takes another axis than the BatchNorm's"
-    return ""
-
-
-def _absorbed(user: Layer, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of `user` applied to `scale * x + shift`."""
-    weight = user.weight.double()
-    outputs, inputs_a_group = weight.shape[:2]
-    # Row o of the weight sees the channels of its own group alone.
-    seen = shift.reshape(user.groups, inputs_a_group).repeat_interleave(outputs // user.groups, dim=0)
-    factors = scale.reshape(user.groups, inputs_a_group).repeat_interleave(outputs // user.groups, dim=0)
-    kernel = [1] * user.spatial_rank
-    bias = (weight * seen.reshape(outputs, inputs_a_group, *kernel)).flatten(1).sum(1)
-    folded = weight * factors.reshape(outputs, inputs_a_group, *kernel)
-    return folded, bias if user.bias is None else bias + user.bias

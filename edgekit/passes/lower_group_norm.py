@@ -24,7 +24,7 @@ from edgekit.program import Program
 def apply(program: Program, profile: RuntimeProfile) -> Changes:
     """Lower every GroupNorm with constant weights where the profile says that its runtime has none."""
     changes = Changes()
-    if profile.group_norm == "native":
+    if profile.group_norm != "decomposed":
         return changes
     for graph_module in program:
         for node in calls(graph_module, aten.group_norm.default):

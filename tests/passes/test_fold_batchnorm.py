@@ -124,7 +124,7 @@ def test_a_layer_with_other_channels_is_refused(before: nn.Module, shape: tuple[
 
 def test_a_linear_over_another_axis_after_it_is_refused() -> None:
     done = rewrite("fold_batchnorm", _sequence(nn.BatchNorm1d(4), nn.Linear(4, 3)), noise(2, 4, 4))
-    done.assert_refused("the linear linear (1) after it takes another axis than the BatchNorm's")
+    done.assert_refused("the linear linear (1) after it takes another axis than that of the channels")
 
 
 @pytest.mark.parametrize(
