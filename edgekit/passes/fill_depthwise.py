@@ -37,7 +37,14 @@ _UNARY = (
     aten.silu.default,
     aten.tanh.default,
 )
-_POOLS = (aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.max_pool2d.default)
+_PLANES = (
+    aten.adaptive_avg_pool2d.default,
+    aten.avg_pool2d.default,
+    aten.max_pool2d.default,
+    aten.upsample_bilinear2d.vec,
+    aten.upsample_nearest2d.vec,
+)
+"""What computes each channel's plane by itself."""
 _BINARY = (aten.add.Tensor, aten.mul.Tensor, aten.sub.Tensor)
 
 
@@ -131,7 +138,7 @@ class _Wide(Builder):
     def _is_elementwise(self, node: Node) -> bool:
         """Whether a channel of the result depends on the same one of the operands alone; of binary operators, those that are
         maps of as many channels, of one, or constants of either."""
-        if is_call(node, *_UNARY, *_POOLS) or (is_call(node, aten.mean.dim) and is_spatial(node)):
+        if is_call(node, *_UNARY, *_PLANES) or (is_call(node, aten.mean.dim) and is_spatial(node)):
             return True
         operands = [given for given in node.args[:2] if isinstance(given, Node)]
         return is_call(node, *_BINARY) and len(shape(node)) == 4 and all(map(self._fits, operands))

@@ -104,6 +104,7 @@ def test_random_bottlenecks_keep_their_outputs(data: st.DataObject) -> None:
     channels, kernel, stride = (data.draw(st.integers(2, 40)), data.draw(st.sampled_from([1, 3])), data.draw(st.integers(1, 2)))
     activation = data.draw(st.sampled_from([nn.ReLU, nn.Sigmoid, nn.Hardswish, nn.SiLU, nn.Tanh, nn.ReLU6]))
     bias = data.draw(st.booleans())
+    plane = data.draw(st.sampled_from([nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(1)]))
     middle = nn.Conv2d(channels, channels, kernel, stride, groups=channels, bias=bias)
-    net = nn.Sequential(nn.Conv2d(3, channels, 1, bias=bias), activation(), middle, nn.MaxPool2d(2), nn.Conv2d(channels, 3, 1))
+    net = nn.Sequential(nn.Conv2d(3, channels, 1, bias=bias), activation(), middle, plane, nn.Conv2d(channels, 3, 1))
     _rewritten(net, noise(1, 3, 8, 8))
