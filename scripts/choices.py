@@ -32,7 +32,9 @@ class Choice:
 
 CHOICES = (
     Choice("group_norm", "executorch", "lsnet_t", ("native", "decomposed")),
-    Choice("group_norm", "onnx", "affnet_et", ("native", "decomposed")),
+    Choice("group_norm", "onnx", "affnet_et", ("native", "decomposed", "channels_last")),
+    Choice("argmax", "executorch", "spartan_s", ("native", "last_axis")),
+    Choice("argmax", "onnx", "spartan_s", ("native", "last_axis")),
     Choice("flat_matmul", "executorch", "lsnet_t", (False, True)),
     Choice("flat_matmul", "onnx", "lsnet_t", (False, True)),
     Choice("dft_one_product_bytes", "executorch", "affnet_et", (0, 64 * 1024, 1024 * 1024)),
@@ -61,7 +63,7 @@ FACTS = {
     "source",
 }
 """The fields that state what a runtime takes, where there is nothing to choose."""
-OF_INTEGERS = {"spatial_mean", "silu", "least_channels"}
+OF_INTEGERS = {"spatial_mean", "silu", "least_channels", "broadcast", "depthwise_block"}
 """Choices that only graphs of integers make (`integers.instead`): scripts/quantization_speed measures those."""
 _WORTH = 1.01
 """Less is no reason to prefer a value: what is measured elsewhere moves by more."""
