@@ -1,4 +1,4 @@
-"""GELU between integers as `x sigmoid(slope x)`, where eight bits cannot tell."""
+"""GELU between integers as `x sigmoid(slope x)`, where seven bits could not tell."""
 
 from __future__ import annotations
 
@@ -50,13 +50,20 @@ def test_it_is_silu_between_two_scales_and_nothing_else_moves(approximate: str) 
 
 
 def test_it_stays_where_its_result_is_finer_than_the_form() -> None:
-    """Values where the form is furthest off."""
+    """Values where the form is furthest off; rounding to multiples of `made` has the error `made / sqrt(12)`."""
     centres = torch.linspace(-3.0, 1.0, BINS)
     seen = Histogram(-3.0, 1.0, ((centres + 2).abs() < 0.2).long().numpy())
     module = Net(lambda net, x: nn.functional.gelu(x))
     (node,) = [node for node in ask(module, noise(4)).program.functions["forward"].graph_module.graph.nodes if node.users][1:]
     assert gelu.fitted(node, seen, read=0.004, made=0.001) is None
-    assert gelu.fitted(node, seen, read=0.004, made=0.1) is not None
+    fit = gelu.fitted(node, seen, read=0.004, made=0.1)
+    assert fit is not None
+    values, counts = map(torch.from_numpy, seen.values)
+    signal = float(nn.functional.gelu(values).square() @ (counts / counts.sum()))
+    error = (signal / 10 ** (fit.sqnr_db / 10)) ** 0.5
+    twice = error / 2 * 12**0.5
+    assert gelu.fitted(node, seen, read=1e-6, made=1.05 * twice) is not None
+    assert gelu.fitted(node, seen, read=1e-6, made=0.95 * twice) is None
 
 
 def test_outside_of_integers_it_stays() -> None:
