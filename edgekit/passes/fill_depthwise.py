@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.nn.functional import pad
 
 from edgekit.passes import Changes
+from edgekit.passes._blocks import UNARY
 from edgekit.passes._graph import aten, calls, constant, is_call, shape, where
 from edgekit.passes._layers import Layer, layer
 from edgekit.passes._regions import Builder, Refused, rewrite
@@ -23,19 +24,14 @@ from edgekit.program import Program
 
 _MOST_ADDED = 0.25
 """Of the channels there are: all that is elementwise computes those added too."""
-_UNARY = (
+_ELEMENTWISE = (
+    *UNARY,
     aten.clamp.default,
     aten.elu.default,
-    aten.gelu.default,
-    aten.hardsigmoid.default,
     aten.hardswish.default,
     aten.hardtanh.default,
     aten.leaky_relu.default,
-    aten.relu.default,
     aten.relu6.default,
-    aten.sigmoid.default,
-    aten.silu.default,
-    aten.tanh.default,
 )
 _PLANES = (
     aten.adaptive_avg_pool2d.default,
@@ -138,7 +134,7 @@ class _Wide(Builder):
     def _is_elementwise(self, node: Node) -> bool:
         """Whether a channel of the result depends on the same one of the operands alone; of binary operators, those that are
         maps of as many channels, of one, or constants of either."""
-        if is_call(node, *_UNARY, *_PLANES) or (is_call(node, aten.mean.dim) and is_spatial(node)):
+        if is_call(node, *_ELEMENTWISE, *_PLANES) or (is_call(node, aten.mean.dim) and is_spatial(node)):
             return True
         operands = [given for given in node.args[:2] if isinstance(given, Node)]
         return is_call(node, *_BINARY) and len(shape(node)) == 4 and all(map(self._fits, operands))
