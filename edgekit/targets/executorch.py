@@ -12,7 +12,7 @@ from edgekit.errors import ConversionError
 from edgekit.profiles import RuntimeProfile
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule
+    from torch.fx import GraphModule, Node
 
     from edgekit.program import Program
 
@@ -40,19 +40,33 @@ def lower(program: Program, profile: RuntimeProfile, directory: Path) -> list[Pa
 
 @contextlib.contextmanager
 def _as_meant() -> Iterator[None]:
-    """Keep XNNPACK's lowering from two mistakes. It makes integers of every padding that reads a dequantized tensor: it means
-    those before convolutions, and of the others comes a program that does not load, or that computes something else. And it
+    """Keep XNNPACK's lowering from three mistakes. It makes integers of every padding that reads a dequantized tensor: it means
+    those before convolutions, and of the others comes a program that does not load, or that computes something else. It
     leaves a softmax in channels last where a convolution made its operand, in which XNNPACK, which takes the last axis as it
-    lies, goes along the channels."""
+    lies, goes along the channels. And for a convolution of integers in ranges of each run's own it transposes not what that
+    reads but what its subgraph began with, for all who read that."""
     from executorch.backends.xnnpack._passes.channels_last_tagged_reshape_pass import ChannelsLastTaggedReshapePass
     from executorch.backends.xnnpack._passes.insert_pad_qdq import InsertPadQDQPass
+    from executorch.backends.xnnpack.utils.quant_utils import is_dynamic_qdq
     from executorch.exir.dialects._ops import ops
     from torch.fx.passes.infra.pass_base import PassResult
 
     in_order = {*ChannelsLastTaggedReshapePass.memory_sensitive_ops_nchw, ops.edge.aten._softmax.default}
+    transpose = ChannelsLastTaggedReshapePass.input_to_nhwc
+
+    def transpose_what_is_quantized(self: Any, graph_module: GraphModule, given: Node, reader: Node) -> None:
+        if not is_dynamic_qdq(given):
+            transpose(self, graph_module, given, reader)
+        elif not self.is_nhwc_node(given):  # the pair takes its layout from what it quantizes
+            quantize = given.all_input_nodes[0]
+            (chosen,) = quantize.all_input_nodes[1].all_input_nodes
+            for reads in (chosen, quantize):
+                transpose(self, graph_module, reads.all_input_nodes[0], reads)
+
     with (
         mock.patch.object(InsertPadQDQPass, "call", lambda self, graph_module: PassResult(graph_module, False)),
         mock.patch.object(ChannelsLastTaggedReshapePass, "memory_sensitive_ops_nchw", in_order),
+        mock.patch.object(ChannelsLastTaggedReshapePass, "input_to_nhwc", transpose_what_is_quantized),
     ):
         yield
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from quantizing import Mixer, ask, integers_of, noise, quantized, run
+from quantizing import Mixer, ask, calls, integers_of, noise, quantized, run
 from torch import Tensor, nn
 
 from edgekit import metrics, profiles, quantize
@@ -82,6 +82,34 @@ def test_a_padding_of_what_integers_made_is_right(tmp_path: Path) -> None:
     with runtime.open(_lowered(program, tmp_path)) as session:
         (found,) = session.execute([image.numpy()])
     assert metrics.sqnr_db(expected.numpy(), found) > 100
+
+
+class Branching(nn.Module):
+    """Convolutions of ranges of each run's own behind linears of rows, two of one tensor, and of what began channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.gate = nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 1)
+        self.halve, self.near = nn.Conv2d(32, 64, 2, 2), nn.Conv2d(32, 64, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        mixed = self.mix(x)
+        summed = x + mixed
+        gated = summed * torch.sigmoid(self.gate(summed.mean((2, 3), keepdim=True)))
+        return self.halve(mixed), self.halve(gated) + self.near(gated), gated.flatten(2)
+
+
+@pytest.mark.slow
+def test_only_what_a_convolution_reads_is_laid_out_for_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = noise(1, 32, 16, 16)
+    program = quantized(ask(Branching(), image, support=SUPPORT, scheme="int8-dynamic"))
+    assert len(calls(program, "conv2d")) == 3
+    expected = run(program, image)
+    with runtime.open(_lowered(program, tmp_path)) as session:
+        found = session.execute([image.numpy()])
+    for reference, other in zip(expected, found, strict=True):
+        assert metrics.sqnr_db(reference.numpy(), other) > 100
 
 
 @pytest.mark.slow
