@@ -23,6 +23,8 @@ from edgekit.profiling import ratio
 from edgekit.profiling.measurement import Estimate
 
 REPORT = Path(__file__).parent.parent / "reports" / "quantization.md"
+KEPT = REPORT.with_suffix(".jsonl")
+"""A line a cell."""
 SCHEMES: dict[str, dict[str, Any]] = {
     **{scheme: {"scheme": scheme} for scheme in ("int8", "int8-dynamic", "int8-weight", "int4-weight", "fp16")},
     **{scheme: {"scheme": scheme} for scheme in ("palettize-6", "palettize-4")},
@@ -55,34 +57,36 @@ class Cell:
     sqnr_db: float | None = None
     images: int = 0
     failure: str = ""
+    checkpoint: str = ""
+    """How the weights were made, and what they are worth."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make what is missing, and write the report; 1 when a cell failed for another reason than that nothing carries it."""
+    """Make what is missing or asked for, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoints", type=Path, help="a folder with MODEL/weights.pth")
     parser.add_argument(
         "--data", type=Path, required=True, help="labelled images: its train split calibrates, its test split judges"
     )
     parser.add_argument("--limit", type=int, default=10_000, help="images to judge by")
-    parser.add_argument("--only", nargs="+", default=[], help="models to make now")
+    parser.add_argument("--only", nargs="+", default=[], help="MODEL or MODEL:TARGET to make now, even if made before")
     asked = parser.parse_args(arguments)
-    kept = asked.checkpoints / "quantization.jsonl"
-    done = {(cell.model, cell.target) for cell in _read(kept)}
     for target in TITLES:
         for weights in sorted(asked.checkpoints.glob("*/weights.pth")):
             model = weights.parent.name
-            if (asked.only and model not in asked.only) or (model, target) in done:
+            kept = read()
+            made_before = any((cell.model, cell.target) == (model, target) for cell in kept)
+            if not {model, f"{model}:{target}"} & set(asked.only) if asked.only else made_before:
                 continue
-            made = list(measured(model, target, weights, asked.data, asked.limit, asked.checkpoints / "artifacts"))
-            with kept.open("a", encoding="utf-8") as lines:
-                lines.writelines(json.dumps(asdict(cell)) + "\n" for cell in made)
+            checkpoint = trained(json.loads((weights.parent / LOG).read_text(encoding="utf-8")))
+            cells = measured(model, target, weights, asked.data, asked.limit, asked.checkpoints / "artifacts")
+            made = [replace(cell, checkpoint=checkpoint) for cell in cells]
+            write([*(cell for cell in read() if (cell.model, cell.target) != (model, target)), *made])
             print("\n".join(row(cell, made[0]) for cell in made), flush=True)
     command = shlex.join(
         ["scripts/quantization", asked.checkpoints.name, "--data", asked.data.name, "--limit", str(asked.limit)]
     )
-    logs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(asked.checkpoints.glob(f"*/{LOG}"))]
-    REPORT.write_text(report(_read(kept), command, logs), encoding="utf-8")
+    REPORT.write_text(report(read(), command), encoding="utf-8")
     return 0
 
 
@@ -139,18 +143,25 @@ def _plain(estimate: Estimate) -> tuple[float, float | None, float | None]:
     return estimate.value, estimate.low, estimate.high
 
 
-def _read(kept: Path) -> list[Cell]:
-    """The cells made until now, in the order in which the report shows them."""
-    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
-    cells = [Cell(**_tuples(json.loads(line))) for line in lines]
-    return sorted(cells, key=lambda cell: (cell.model, list(TITLES).index(cell.target)))
+def read() -> list[Cell]:
+    """The cells made until now."""
+    lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
+    return [Cell(**_tuples(json.loads(line))) for line in lines]
+
+
+def write(cells: Sequence[Cell]) -> None:
+    """Keep them, in the order in which the report shows them."""
+    cells = sorted(cells, key=lambda cell: (cell.model, list(TITLES).index(cell.target)))
+    beside = KEPT.with_suffix(".part")
+    beside.write_text("".join(json.dumps(asdict(cell)) + "\n" for cell in cells), encoding="utf-8")
+    beside.replace(KEPT)
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
-def report(cells: Sequence[Cell], command: str, logs: Sequence[dict[str, Any]] = ()) -> str:
+def report(cells: Sequence[Cell], command: str) -> str:
     """The whole report."""
     originals = {(cell.model, cell.target): cell for cell in cells if not cell.scheme}
     lines = [
@@ -158,7 +169,7 @@ def report(cells: Sequence[Cell], command: str, logs: Sequence[dict[str, Any]] =
         "",
         f"Made by `{command}` on checkpoints of `scripts/train_classifier`:",
         "",
-        *map(trained, logs),
+        *checkpoints(cells),
         "",
         "They know their input size. Calibrated on the train split, judged on the test split; points lost against the fp32",
         "model in PyTorch, image by image. Brackets hold 95 % intervals. Latencies of one model on one target were measured",
@@ -176,13 +187,24 @@ def report(cells: Sequence[Cell], command: str, logs: Sequence[dict[str, Any]] =
     return "\n".join(lines)
 
 
+def checkpoints(cells: Sequence[Cell]) -> Iterator[str]:
+    """How each was made, and for which targets, where not all of a model's have the same."""
+    for model in dict.fromkeys(cell.model for cell in cells):
+        targets: dict[str, dict[str, None]] = {}
+        for cell in cells:
+            if cell.model == model:
+                targets.setdefault(cell.checkpoint, {})[TITLES[cell.target]] = None
+        for checkpoint, used in targets.items():
+            yield f"- {checkpoint}" + (f" ({', '.join(used)})" if len(targets) > 1 else "")
+
+
 def trained(log: dict[str, Any]) -> str:
     """How a checkpoint was made, and what it is worth, by the log that training left beside it."""
     settings, last = log["settings"], log["position"]["epochs"][-1]
     bf16 = " --bf16" if settings["bf16"] else ""
     sizes = f"--input-size {settings['input_size']} --first-size {settings['first_size']}"
     return (
-        f"- `{settings['model']} {sizes} --epochs {settings['epochs']:g} --minutes {settings['minutes']:g}{bf16}`: "
+        f"`{settings['model']} {sizes} --epochs {settings['epochs']:g} --minutes {settings['minutes']:g}{bf16}`: "
         f"{last['epochs']:.1f} epochs, {last['accuracy']:.1%} of {last['judged_on']:,} test images right".replace("%", " %")
     )
 

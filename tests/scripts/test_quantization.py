@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import quantization
 from quantization import Cell
 
@@ -34,4 +38,22 @@ def test_a_checkpoint_is_told_by_how_it_was_trained() -> None:
     settings = {"model": "net", "input_size": 64, "first_size": 32, "epochs": 100.0, "minutes": 14.0, "bf16": True}
     last = {"epochs": 6.18, "accuracy": 0.8021, "judged_on": 10_000}
     told = quantization.trained({"settings": settings, "position": {"epochs": [last]}})
-    assert told.startswith("- `net --input-size 64 --first-size 32 --epochs 100 --minutes 14 --bf16`: 6.2 epochs, 80.2 % of")
+    assert told.startswith("`net --input-size 64 --first-size 32 --epochs 100 --minutes 14 --bf16`: 6.2 epochs, 80.2 % of")
+
+
+def test_each_checkpoint_is_named_and_where_it_was_used_if_there_are_two() -> None:
+    first = [replace(cell, checkpoint="`net --minutes 14`") for cell in _cells()]
+    second = [replace(cell, target="executorch", checkpoint="`net --minutes 20`") for cell in _cells()]
+    assert list(quantization.checkpoints(first)) == ["- `net --minutes 14`"]
+    assert list(quantization.checkpoints([*first, *second])) == [
+        "- `net --minutes 14` (ONNX)",
+        "- `net --minutes 20` (ExecuTorch)",
+    ]
+
+
+def test_cells_are_kept_as_they_were_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "KEPT", tmp_path / "quantization.jsonl")
+    assert quantization.read() == []
+    other = [replace(cell, model="another", target="coreml") for cell in _cells()]
+    quantization.write([*_cells(), *other])
+    assert quantization.read() == [*other, *_cells()]
