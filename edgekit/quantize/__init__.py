@@ -156,6 +156,7 @@ def _calibrated(asked: Request, plan: Mapping[str, Assignment]) -> insert.Calibr
         ranges={node.name: covered[node] for node in observed},
         histograms={node.name: histograms[node] for node in observed},
         mean_inputs=_mean_inputs(asked, plan),
+        covariances=_covariances(asked, plan),
     )
 
 
@@ -183,6 +184,20 @@ def _mean_inputs(asked: Request, plan: Mapping[str, Assignment]) -> dict[str, Te
     layers = [site for site in asked.sites if site.takes_bias and plan[site.node.name].weight is not None]
     means = asked.means([site.source for site in layers])
     return {site.node.name: means[site.source] for site in layers}
+
+
+def _covariances(asked: Request, plan: Mapping[str, Assignment]) -> dict[str, Tensor]:
+    """Of what the layers whose weights get four bits read, by their names; none without samples. About the mean, for what an
+    error does to that is the bias's to correct."""
+    if not (asked.settings.correct_bias and asked.samples):
+        return {}
+    layers = [site for site in asked.sites if site.takes_bias and _is_grouped(plan[site.node.name])]
+    found = asked.covariances({site.source: -1 if site.operator == "linear" else 1 for site in layers})
+    return {site.node.name: found[site.source] for site in layers}
+
+
+def _is_grouped(assignment: Assignment) -> bool:
+    return assignment.weight is not None and assignment.weight.group is not None
 
 
 def read_samples(recipe: Recipe, model: LoadedModel, given: Iterable[Mapping[str, Tensor]] | None = None) -> Calibration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ class Request:
     _histograms: dict[Node, Histogram] = field(default_factory=dict)
     _ranges: dict[Node, Range] = field(default_factory=dict)
     _means: dict[Node, Tensor] = field(default_factory=dict)
+    _covariances: dict[Node, Tensor] = field(default_factory=dict)
 
     @cached_property
     def sites(self) -> list[Site]:
@@ -90,6 +91,16 @@ class Request:
             self._means |= observe.means(self.program.functions["forward"], missing, self.samples)
         return {node: self._means[node] for node in nodes}
 
+    def covariances(self, channels: Mapping[Node, int]) -> dict[Node, Tensor]:
+        """How the channels of those tensors, along the axis given for each, vary together over the calibration samples; each is
+        watched once."""
+        from edgekit.quantize import observe
+
+        missing = {node: axis for node, axis in channels.items() if node not in self._covariances}
+        if missing:
+            self._covariances |= observe.covariances(self.program.functions["forward"], missing, self.samples)
+        return {node: self._covariances[node] for node in channels}
+
 
 def request(
     program: Program,
@@ -118,4 +129,4 @@ def equalized(asked: Request) -> Request:
         return asked
     program = asked.program.copy()
     scaled = equalize.apply(program.functions["forward"], by, asked.samples)
-    return replace(asked, program=program, scaled=tuple(scaled), _histograms={}, _ranges={}, _means={})
+    return replace(asked, program=program, scaled=tuple(scaled), _histograms={}, _ranges={}, _means={}, _covariances={})

@@ -174,6 +174,8 @@ class Calibrated:
     """Of the same."""
     mean_inputs: Mapping[str, Tensor]
     """What the layers whose biases are to be corrected read."""
+    covariances: Mapping[str, Tensor]
+    """[channels, channels]: how what the layers whose weights get four bits read varies."""
 
 
 def write(graph_module: GraphModule, plan: Mapping[str, Assignment], support: IntegerSupport, calibrated: Calibrated) -> None:
@@ -182,7 +184,7 @@ def write(graph_module: GraphModule, plan: Mapping[str, Assignment], support: In
     grids = within.grids({node: calibrated.ranges[node.name] for node in within.observed})
     slopes = {node: fit.slope for node, fit in _fits(within, grids, calibrated.histograms, support).items()}
     for site in sites.find(graph_module):
-        _become(graph_module, site, plan[site.node.name], support, grids, calibrated.mean_inputs.get(site.node.name))
+        _become(graph_module, site, plan[site.node.name], support, grids, calibrated)
     for node, grid in grids.items():
         _cross(graph_module, node, grid, within, slopes)
     for node in slopes:
@@ -197,16 +199,18 @@ def _become(
     assignment: Assignment,
     support: IntegerSupport,
     grids: Mapping[Node, Grid],
-    mean_input: Tensor | None,
+    calibrated: Calibrated,
 ) -> None:
     """Write its weight, and what goes with it."""
+    name = site.node.name
+    mean_input, covariance = calibrated.mean_inputs.get(name), calibrated.covariances.get(name)
     shift = None if mean_input is None else bias.shift_by(site, mean_input)
     if assignment.activation == "dynamic":
         site = dynamic.computed(graph_module, site, support)
         dynamic.write(site, support)
     if assignment.weight is None or site.weight is None:
         return
-    stored = weights.stored(graph_module, site.node, site.weight, assignment.weight, support)
+    stored = weights.stored(graph_module, site.node, site.weight, assignment.weight, support, covariance)
     site.node.replace_input_with(site.weight.node, stored)
     if shift is not None:
         bias.correct(graph_module, site, shift(bias.restored(graph_module, stored) - site.weight.values))

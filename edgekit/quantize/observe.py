@@ -1,8 +1,8 @@
-"""Runs a graph over calibration samples and keeps what its tensors were: the histogram of each."""
+"""Runs a graph over calibration samples and keeps what its tensors were: histograms, means, covariances."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,24 @@ def means(function: Function, nodes: Iterable[Node], samples: Sequence[Tensors])
 
     watch(function, set(nodes), samples, add)
     return found
+
+
+def covariances(function: Function, channels: Mapping[Node, int], samples: Sequence[Tensors]) -> dict[Node, Tensor]:
+    """How the channels of each tensor, which lie along the axis given for it, vary together over all samples and places:
+    float64 [channels, channels]."""
+    counts: dict[Node, int] = {}
+    sums: dict[Node, Tensor] = {}
+    products: dict[Node, Tensor] = {}
+
+    def add(node: Node, made: Tensor) -> None:
+        rows = made.movedim(channels[node], -1).flatten(0, -2).double()
+        counts[node] = counts.get(node, 0) + len(rows)
+        sums[node] = sums.get(node, torch.zeros(())) + rows.sum(0)
+        products[node] = products.get(node, torch.zeros(())) + rows.T @ rows
+
+    watch(function, set(channels), samples, add)
+    means = {node: sums[node] / count for node, count in counts.items()}
+    return {node: products[node] / count - torch.outer(means[node], means[node]) for node, count in counts.items()}
 
 
 def watch(function: Function, nodes: set[Node], samples: Iterable[Tensors], see: Callable[[Node, Tensor], None]) -> None:

@@ -20,12 +20,20 @@ _LARGEST = 127
 """Of an int8 weight: -128 would make the grid asymmetric, and kernels that multiply pairs overflow."""
 
 
-def stored(graph_module: GraphModule, before: Node, weight: Weight, form: WeightFormat, support: IntegerSupport) -> Node:
-    """The node that gives, before `before`, the weight as `form` keeps it."""
+def stored(
+    graph_module: GraphModule,
+    before: Node,
+    weight: Weight,
+    form: WeightFormat,
+    support: IntegerSupport,
+    covariance: Tensor | None = None,
+) -> Node:
+    """The node that gives, before `before`, the weight as `form` keeps it. `covariance`, [channels, channels], is of what it is
+    applied to, where that is known."""
     if form.kind == "int8" and form.group is None:
         return _by_channel(graph_module, before, weight, support)
     if form.kind in ("int4", "uint4") and form.group is not None:
-        return _in_groups(graph_module, before, weight, form, support)
+        return _in_groups(graph_module, before, weight, form, support, covariance)
     if form.kind == "palette":
         return _by_palette(graph_module, before, weight, 2 ** (form.bits or 0), support)
     raise UsageError(f"no weight is stored as {form} yet", next_step="store it as int8")
@@ -42,7 +50,14 @@ def _by_channel(graph_module: GraphModule, before: Node, weight: Weight, support
     return add_call(before, decomposed.dequantize_per_channel.default, *constants, axis, -_LARGEST, _LARGEST, torch.int8)
 
 
-def _in_groups(graph_module: GraphModule, before: Node, weight: Weight, form: WeightFormat, support: IntegerSupport) -> Node:
+def _in_groups(
+    graph_module: GraphModule,
+    before: Node,
+    weight: Weight,
+    form: WeightFormat,
+    support: IntegerSupport,
+    covariance: Tensor | None,
+) -> Node:
     """Four bits, a scale (and a zero point, where they are unsigned) for each group of input channels of an output channel."""
     axis, size = weight.input_axis, form.group or 1
     if weight.values.shape[axis] % size:
@@ -57,7 +72,7 @@ def _in_groups(graph_module: GraphModule, before: Node, weight: Weight, form: We
     def keep(scales: Tensor) -> Tensor:
         return kept(scales.bfloat16().float(), support)  # XNNPACK has them so, of groups; no runtime loses by it
 
-    parts = groups.of_four_bits(weight.values, axis, size, keep, symmetric=form.kind == "int4")
+    parts = groups.of_four_bits(weight.values, axis, size, keep, symmetric=form.kind == "int4", covariance=covariance)
     integers, *others = _constants(graph_module, before, weight, parts)
     block = [size if place == axis else 1 for place in range(weight.values.dim())]
     dequantize = torch.ops.torchao.dequantize_affine.default

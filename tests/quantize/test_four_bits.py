@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantizing import INTEGERS, ask, graph_of
+from quantizing import INTEGERS, Net, ask, graph_of, noise, quantized, run
 from torch import Tensor, nn
 
 from edgekit import metrics
 from edgekit.errors import UsageError
 from edgekit.passes._graph import calls
 from edgekit.program import Program
-from edgekit.quantize import sites, weights
+from edgekit.quantize import groups, observe, sites, weights
 from edgekit.quantize.plan import WeightFormat
 
 
@@ -72,3 +72,57 @@ def test_groups_that_do_not_divide_the_input_channels_are_refused() -> None:
     with pytest.raises(UsageError, match="does not fall into groups of 32") as caught:
         _stored(torch.randn(4, 48), WeightFormat(kind="int4", group=32))
     assert "48 input channels" in str(caught.value)
+
+
+def _varying_together(count: int, channels: int) -> Tensor:
+    """[count, channels] of a few common causes, about a mean that is not zero."""
+    return noise(count, channels // 8) @ noise(channels // 8, channels, seed=2) + 0.1 * noise(count, channels, seed=3) + 1
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_what_rounding_changes_of_outputs_is_made_good(symmetric: bool) -> None:
+    weight, inputs = noise(16, 64), _varying_together(500, 64)
+
+    def error_power(covariance: Tensor | None) -> float:
+        parts = groups.of_four_bits(weight, 1, 32, lambda scales: scales, symmetric=symmetric, covariance=covariance)
+        integers, scales, zeros = (parts[name].float().unflatten(1, (2, -1)) for name in ("int4", "scales", "zeros"))
+        assert integers.abs().max() <= 8
+        error = ((integers - zeros) * scales).flatten(1) - weight
+        return float((inputs - inputs.mean(0)).matmul(error.T).square().mean())
+
+    assert error_power(inputs.T.cov().double()) < 0.5 * error_power(None)
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_a_layer_keeps_more_of_its_outputs_with_samples_than_without(kind: str) -> None:
+    rows = _varying_together(288, 64)
+    layer: nn.Module = nn.Linear(64, 16) if kind == "linear" else nn.Conv2d(64, 16, 1)
+    given = rows if kind == "linear" else rows.reshape(2, 12, 12, 64).permute(0, 3, 1, 2)
+    support = INTEGERS.model_copy(update={"weights": {"int4": ("linear", "conv2d")}})
+    net = Net(lambda net, x: net.layer(x), layer=layer)
+    found = []
+    for sampled in (True, False):
+        request = ask(net, given, support=support, scheme="int4-weight")
+        if not sampled:
+            request.samples = []
+        (made,) = run(quantized(request), given)
+        found.append(metrics.sqnr_db(net(given).detach().numpy(), made.numpy()))
+    assert found[0] > found[1] + 3
+
+
+def test_channels_of_which_samples_tell_nothing_are_rounded_as_they_are() -> None:
+    weight = noise(4, 32)
+    plain, dead = (
+        groups.of_four_bits(weight, 1, 32, lambda scales: scales, symmetric=True, covariance=covariance)
+        for covariance in (None, torch.zeros(32, 32, dtype=torch.float64))
+    )
+    assert torch.equal(plain["int4"], dead["int4"])
+
+
+def test_covariances_are_those_over_all_samples_and_places() -> None:
+    request = ask(nn.Conv2d(8, 4, 1), noise(2, 8, 3, 5))
+    samples = [{"x0": noise(2, 8, 3, 5, seed=seed) + seed} for seed in range(3)]
+    (site,) = request.sites
+    found = observe.covariances(request.program.functions["forward"], {site.source: 1}, samples)[site.source]
+    rows = torch.cat([sample["x0"].movedim(1, 0).flatten(1) for sample in samples], 1)
+    torch.testing.assert_close(found, rows.double().cov(correction=0))

@@ -1,4 +1,5 @@
-"""int4-weight: weights of four bits, a scale for every 32 input channels: an eighth of the size, and no calibration.
+"""int4-weight: weights of four bits, a scale for every 32 input channels: an eighth of the size. It needs no calibration, and
+is nearer to the original with it.
 
 Where the runtime has no such kernel beside floating-point activations, those get eight bits in ranges of each run's own.
 Weights that do not fall into groups get eight bits, and so do other convolutions, where the runtime takes those.
