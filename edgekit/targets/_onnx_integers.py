@@ -27,10 +27,12 @@ def opset(graph_module: GraphModule, usual: int | None) -> int | None:
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How the operators of a quantized graph are written of which PyTorch's exporter knows nothing."""
+    """How the operators of a quantized graph are written of which PyTorch's exporter knows nothing; and GroupNorm, which from
+    opset 21 on it writes as an operator for which ONNX Runtime has no kernel."""
     import torch
     import torchao.quantization.quant_primitives  # noqa: F401  it registers the operator
     from onnxscript import opset18, opset21
+    from onnxscript.function_libs.torch_lib.ops.nn import aten_group_norm
 
     import edgekit.ops.quantization  # noqa: F401  likewise
 
@@ -61,6 +63,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     decomposed = torch.ops.quantized_decomposed
     return {
+        torch.ops.aten.group_norm.default: aten_group_norm,
         torch.ops.torchao.dequantize_affine.default: in_groups,
         decomposed.choose_qparams.tensor: choose,
         decomposed.quantize_per_tensor.tensor: quantize,

@@ -42,9 +42,11 @@ def _x(seed: int = 0) -> Tensor:
     return torch.randn((1, 64, 4, 4), generator=torch.Generator().manual_seed(seed))
 
 
-def _lowered(scheme: str, directory: Path, profile: RuntimeProfile = HOST) -> tuple[Path, float, float]:
-    """The mixer's file; how near its run without rounding is to its graph without, and its run to eager."""
-    module, x = _Mixer().eval(), _x()
+def _lowered(
+    scheme: str, directory: Path, profile: RuntimeProfile = HOST, module: nn.Module | None = None
+) -> tuple[Path, float, float]:
+    """The mixer's file, or the module's; how near its run without rounding is to its graph without, and its run to eager."""
+    module, x = (module or _Mixer()).eval(), _x()
     assert profile.integers is not None
     samples = [{"x": _x(seed)} for seed in range(4)] if schemes.find(scheme)[0].CALIBRATED else []
     request = Request(capture(module, {"x": x}), profile.integers, Quantize(scheme=scheme), samples, "mixer")
@@ -80,6 +82,17 @@ def test_four_bits_take_an_eighth_and_their_linears_have_kernels(tmp_path: Path)
     computed = _computed(path, tmp_path)
     assert computed["MatMulNBits"] == 2
     assert not computed["DequantizeLinear"] + computed["Cast"], "the convolution's weight is unpacked as the model is opened"
+
+
+def test_a_group_norm_beside_four_bits_has_a_kernel_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(64, 64, 1), nn.GroupNorm(4, 64), nn.ReLU(), nn.Conv2d(64, 64, 1))
+    nn.init.uniform_(module[1].weight, 0.5, 2)  # type: ignore[arg-type]  # an affine GroupNorm's is a Parameter
+    path, conversion, _ = _lowered("int4-weight", tmp_path, module=module)
+    assert conversion > 100
+    kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert kinds["InstanceNormalization"] == 1
+    assert kinds["GroupNormalization"] == 0
 
 
 def test_eight_bits_take_a_quarter(tmp_path: Path) -> None:
