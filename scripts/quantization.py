@@ -188,14 +188,16 @@ def report(cells: Sequence[Cell], command: str) -> str:
 
 
 def checkpoints(cells: Sequence[Cell]) -> Iterator[str]:
-    """How each was made, and for which targets, where not all of a model's have the same."""
-    for model in dict.fromkeys(cell.model for cell in cells):
-        targets: dict[str, dict[str, None]] = {}
-        for cell in cells:
-            if cell.model == model:
-                targets.setdefault(cell.checkpoint, {})[TITLES[cell.target]] = None
-        for checkpoint, used in targets.items():
-            yield f"- {checkpoint}" + (f" ({', '.join(used)})" if len(targets) > 1 else "")
+    """How each was made; where a model has several, for which targets, and which cells of a target were made of another one
+    than its original."""
+    originals = {(cell.model, cell.target): cell.checkpoint for cell in cells if not cell.scheme}
+    used: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        kept = originals[cell.model, cell.target] == cell.checkpoint
+        used.setdefault((cell.model, cell.checkpoint), {})[TITLES[cell.target] + ("" if kept else f" {cell.scheme}")] = None
+    for (model, checkpoint), places in used.items():
+        alone = sum(model == other for other, _ in used) == 1
+        yield f"- {checkpoint}" + ("" if alone else f" ({', '.join(places)})")
 
 
 def trained(log: dict[str, Any]) -> str:
