@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,19 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data", type=Path, required=True, help="labelled images: its train split calibrates, its test split judges"
     )
     parser.add_argument("--limit", type=int, default=10_000, help="images to judge by")
-    parser.add_argument("--only", nargs="+", default=[], help="MODEL or MODEL:TARGET to make now, even if made before")
+    parser.add_argument("--only", nargs="+", default=[], help="MODEL[:TARGET[:SCHEME]] to make now, even if made before")
     asked = parser.parse_args(arguments)
     for target in TITLES:
         for weights in sorted(asked.checkpoints.glob("*/weights.pth")):
             model = weights.parent.name
-            kept = read()
-            made_before = any((cell.model, cell.target) == (model, target) for cell in kept)
-            if not {model, f"{model}:{target}"} & set(asked.only) if asked.only else made_before:
+            schemes = asked_for(asked.only, model, target)
+            made_before = any((cell.model, cell.target) == (model, target) for cell in read())
+            if not schemes if asked.only else made_before:
                 continue
             checkpoint = trained(json.loads((weights.parent / LOG).read_text(encoding="utf-8")))
-            cells = measured(model, target, weights, asked.data, asked.limit, asked.checkpoints / "artifacts")
+            cells = measured(
+                model, target, weights, asked.data, asked.limit, asked.checkpoints / "artifacts", schemes or SCHEMES
+            )
             made = [replace(cell, checkpoint=checkpoint) for cell in cells]
-            write([*(cell for cell in read() if (cell.model, cell.target) != (model, target)), *made])
+            write(updated(read(), made, whole=len(made) > len(SCHEMES)))
             print("\n".join(row(cell, made[0]) for cell in made), flush=True)
     command = shlex.join(
         ["scripts/quantization", asked.checkpoints.name, "--data", asked.data.name, "--limit", str(asked.limit)]
@@ -90,11 +92,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measured(model: str, target: str, weights: Path, data: Path, limit: int, output: Path) -> Iterator[Cell]:
-    """The original and every scheme of one model on one target, on the same images and in one job."""
+def asked_for(only: Sequence[str], model: str, target: str) -> list[str]:
+    """The schemes of a model on a target that `--only` names."""
+    named = [scheme for scheme in SCHEMES if f"{model}:{target}:{scheme}" in only]
+    return list(SCHEMES) if {model, f"{model}:{target}"} & set(only) else named
+
+
+def updated(kept: Sequence[Cell], made: Sequence[Cell], *, whole: bool) -> list[Cell]:
+    """The cells with those made now in their places; not the original's, where it was made for a few others' sake."""
+    new = {(cell.model, cell.target, cell.scheme): cell for cell in made if cell.scheme or whole}
+    places = [(cell.model, cell.target, cell.scheme) for cell in kept]
+    changed = [new.get(place, cell) for place, cell in zip(places, kept, strict=True)]
+    return [*changed, *(cell for place, cell in new.items() if place not in places)]
+
+
+def measured(
+    model: str, target: str, weights: Path, data: Path, limit: int, output: Path, schemes: Iterable[str] = tuple(SCHEMES)
+) -> Iterator[Cell]:
+    """The original and the schemes of one model on one target, on the same images and in one job."""
     artifacts: dict[str, Artifact] = {}
     failures: dict[str, str] = {}
-    for scheme in ("", *SCHEMES):
+    for scheme in ("", *schemes):
         options: dict[str, Any] = {"weights": weights, "output": output, "force": True}
         if scheme:
             options |= {"quantize": {**SCHEMES[scheme], "calibration": data}, "device": DEVICES.get((target, scheme))}
@@ -110,7 +128,7 @@ def measured(model: str, target: str, weights: Path, data: Path, limit: int, out
     judged = edgekit.evaluate(list(paths.values()), data, limit=images).accuracies
     by_subject = {one.subject: one for one in judged}
     faster = latencies(paths) if artifacts[""].manifest.device["transport"] == profiles.HOST else {}
-    for scheme in ("", *SCHEMES):
+    for scheme in ("", *schemes):
         cell = Cell(model, target, scheme, images=images)
         if scheme in failures:
             yield replace(cell, failure=" ".join(failures[scheme].split()))
@@ -175,6 +193,8 @@ def report(cells: Sequence[Cell], command: str) -> str:
         "model in PyTorch, image by image. Brackets hold 95 % intervals. Latencies of one model on one target were measured",
         "interleaved, on one pinned core. ExecuTorch artifacts were judged by one image in five; Core ML artifacts by one in",
         "fifty, executed by edgekit's reference interpreter, and not timed; those with weights of four bits are for iOS 18.",
+        "Rows were made a model and target at a time, and a few alone beside their originals (`--only`): LOG.md tells of",
+        "which the code has changed since.",
         "",
         *wanted(cells),
         "",

@@ -57,3 +57,13 @@ def test_cells_are_kept_as_they_were_made(tmp_path: Path, monkeypatch: pytest.Mo
     other = [replace(cell, model="another", target="coreml") for cell in _cells()]
     quantization.write([*_cells(), *other])
     assert quantization.read() == [*other, *_cells()]
+
+
+def test_a_cell_can_be_made_alone_and_leaves_its_original() -> None:
+    assert quantization.asked_for(["net:onnx:int8"], "net", "onnx") == ["int8"]
+    assert quantization.asked_for(["net:onnx:int8"], "net", "coreml") == []
+    assert quantization.asked_for(["net:onnx"], "net", "onnx") == list(quantization.SCHEMES)
+    original, int8, *others = _cells()
+    made = [replace(original, size_bytes=1), replace(int8, size_bytes=2)]
+    assert quantization.updated(_cells(), made, whole=False) == [original, made[1], *others]
+    assert quantization.updated([], made, whole=True) == made
