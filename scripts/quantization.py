@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,19 +71,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=10_000, help="images to judge by")
     parser.add_argument("--only", nargs="+", default=[], help="MODEL[:TARGET[:SCHEME]] to make now, even if made before")
     asked = parser.parse_args(arguments)
+    models = sorted(weights.parent.name for weights in asked.checkpoints.glob("*/weights.pth"))
+    for named in asked.only:
+        if not any(asked_for([named], model, target) for model in models for target in TITLES):
+            parser.error(
+                f"--only {named} names nothing to make: {asked.checkpoints} holds "
+                f"{', '.join(models) or 'no MODEL/weights.pth'}; targets are {', '.join(TITLES)}; schemes {', '.join(SCHEMES)}"
+            )
     for target in TITLES:
         for weights in sorted(asked.checkpoints.glob("*/weights.pth")):
             model = weights.parent.name
-            schemes = asked_for(asked.only, model, target)
             made_before = any((cell.model, cell.target) == (model, target) for cell in read())
-            if not schemes if asked.only else made_before:
+            schemes = asked_for(asked.only, model, target) if asked.only or made_before else list(SCHEMES)
+            if not schemes:
                 continue
             checkpoint = trained(json.loads((weights.parent / LOG).read_text(encoding="utf-8")))
-            cells = measured(
-                model, target, weights, asked.data, asked.limit, asked.checkpoints / "artifacts", schemes or SCHEMES
-            )
+            cells = measured(model, target, weights, asked.data, asked.limit, asked.checkpoints / "artifacts", schemes)
             made = [replace(cell, checkpoint=checkpoint) for cell in cells]
-            write(updated(read(), made, whole=len(made) > len(SCHEMES)))
+            write(updated(read(), made, whole=len(schemes) == len(SCHEMES)))
             print("\n".join(row(cell, made[0]) for cell in made), flush=True)
     command = shlex.join(
         ["scripts/quantization", asked.checkpoints.name, "--data", asked.data.name, "--limit", str(asked.limit)]
@@ -107,7 +112,7 @@ def updated(kept: Sequence[Cell], made: Sequence[Cell], *, whole: bool) -> list[
 
 
 def measured(
-    model: str, target: str, weights: Path, data: Path, limit: int, output: Path, schemes: Iterable[str] = tuple(SCHEMES)
+    model: str, target: str, weights: Path, data: Path, limit: int, output: Path, schemes: Sequence[str]
 ) -> Iterator[Cell]:
     """The original and the schemes of one model on one target, on the same images and in one job."""
     artifacts: dict[str, Artifact] = {}

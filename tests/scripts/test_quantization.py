@@ -67,3 +67,13 @@ def test_a_cell_can_be_made_alone_and_leaves_its_original() -> None:
     made = [replace(original, size_bytes=1), replace(int8, size_bytes=2)]
     assert quantization.updated(_cells(), made, whole=False) == [original, made[1], *others]
     assert quantization.updated([], made, whole=True) == made
+
+
+def test_only_what_there_is_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "weights.pth").touch()
+    for named in ("another", "net:tflite", "net:onnx:int9"):
+        with pytest.raises(SystemExit) as stopped:
+            quantization.main([str(tmp_path), "--data", "images.npz", "--only", named])
+        assert stopped.value.code == 2
+        assert f"--only {named} names nothing to make" in capsys.readouterr().err
