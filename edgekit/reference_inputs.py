@@ -107,9 +107,9 @@ def arrays_of(path: Path) -> dict[str, list[Outputs]]:
 def _chosen(samples: Sequence[Tensors], max_batch: int | None) -> Iterator[Tensors]:
     """Some of the samples, spread evenly, in batches as those that are drawn."""
     from edgekit import batch
+    from edgekit.quantize.calibration import spread
 
-    for place, size in enumerate((1, 1, 2, 5)[: len(samples)]):
-        sample = samples[place * len(samples) // COUNT]
+    for sample, size in zip(spread(samples, COUNT), (1, 1, 2, 5), strict=False):
         yield batch.of_size(dict(sample), min(size, max_batch)) if max_batch else sample
 
 

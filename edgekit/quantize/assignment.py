@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from edgekit import reference_inputs
 from edgekit.errors import ConversionError
 from edgekit.quantize import apply, noise
 from edgekit.quantize.asking import Request
+from edgekit.quantize.calibration import spread
 from edgekit.quantize.costs import Costs
+from edgekit.quantize.noise import Power
 from edgekit.quantize.plan import Plan
-from edgekit.quantize.sensitivity import SAMPLES, spread
+from edgekit.quantize.sensitivity import SAMPLES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgekit.borders import Tensors
+    from edgekit.program import Program
 
-_TRIED = 8
-"""Samples on which an assignment is tried: those that the artifact will be proved on are among them."""
 _TOGETHER = 4
 """The most operators that go back to floating point for one tensor."""
 _ROUNDS = 8
@@ -51,9 +52,11 @@ class Search:
     def __init__(self, asked: Request, base: Plan, price: Callable[[Request, Plan], Costs]) -> None:
         self.asked, self.base, self._price = asked, base, price
         self.names = frozenset(one.node for one in base.sites if one.changes)
-        found = noise.Sources(asked.program, apply(asked, base), base)
+        quantized = apply(asked, base)
+        found = noise.Sources(asked.program, quantized, base)
         asked.announce("measure sensitivity")
-        powers = found.measure(spread(asked.samples, SAMPLES))
+        noisiest = noise.noisiest(self._powers(quantized), SAMPLES)
+        powers = found.measure([asked.samples[place] for place in noisiest])
         self.sources = found.all
         self._power = [power.relative for power in powers]
         self._of_site: dict[str, list[int]] = {}
@@ -131,22 +134,27 @@ class Search:
         return floats
 
     def tried(self, floats: frozenset[str]) -> float:
-        """The noise that it really makes: of the worst sample and output."""
-        quantized = apply(self.asked, self._but(dict.fromkeys(floats, "")))
-        return max(noise.between(made, noise.outputs_of(quantized, sample)).worst for sample, made in self._expected)
+        """The noise that it really makes, at the worst output: over all samples, or for the worst of those that the artifact
+        will be proved on, where that is more."""
+        powers = self._powers(apply(self.asked, self._but(dict.fromkeys(floats, ""))))
+        return max(power.worst for power in (noise.pooled(powers), *spread(powers, reference_inputs.COUNT)))
+
+    def _powers(self, quantized: Program) -> list[Power]:
+        """The noise of a whole quantized program, sample by sample."""
+        samples = zip(self.asked.samples, self._expected, strict=True)
+        return [noise.between(expected, noise.outputs_of(quantized, sample)) for sample, expected in samples]
 
     @cached_property
-    def _expected(self) -> list[tuple[Tensors, list[Tensor]]]:
-        """The samples on which assignments are tried, each with what floating point makes of it."""
-        tried = spread(self.asked.samples, _TRIED)
-        return [(sample, noise.outputs_of(self.asked.program, sample)) for sample in tried]
+    def _expected(self) -> list[list[Tensor]]:
+        """What floating point makes of each sample."""
+        return [noise.outputs_of(self.asked.program, sample) for sample in self.asked.samples]
 
     def told(self, floats: frozenset[str], made: float) -> str:
         """What is expected of an assignment, and how that is known."""
         cost, least, most = (self.costs.told(self.cost_of(these)) for these in (floats, frozenset[str](), self.names))
         return (
-            f"{noise.sqnr_db(made):.1f} dB on the worst of {min(_TRIED, len(self.asked.samples))} samples; {cost}, with all "
-            f"quantized {least}, with none {most}: {self.costs.how}"
+            f"at least {noise.sqnr_db(made):.1f} dB over all {len(self.asked.samples)} samples, and for each of those it is "
+            f"proved on; {cost}, with all quantized {least}, with none {most}: {self.costs.how}"
         )
 
     def plan(self, floats: frozenset[str], made: float) -> Plan:
@@ -168,7 +176,7 @@ class Search:
         return self.base.model_copy(update={"sites": tuple(sites)})
 
     def meeting(self, least_sqnr_db: float) -> Plan:
-        """The fastest that keeps the bound on every sample tried. Raises ConversionError where nothing does."""
+        """The fastest that keeps the bound, as noise is `tried`. Raises ConversionError where nothing does."""
         allowed = 10 ** (-least_sqnr_db / 10)
         gentlest = min(sorted(self.names), key=lambda name: self.noise_of(self.names - {name}))
         last = self.names - {gentlest}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgekit import artifact
     from edgekit.recipe import Quantize
     from edgekit.sources import LoadedModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ def given(samples: Iterable[Mapping[str, Tensor]], example: Tensors, count: int)
             next_step="give at least one; 50 to 200 of the kind the model will see are usual",
         )
     return Calibration(found, "given")
+
+
+def spread(samples: Sequence[T], count: int) -> list[T]:
+    """`count` of the samples, spread evenly; all, where there are no more."""
+    return [samples[place * len(samples) // count] for place in range(count)] if len(samples) > count else list(samples)
 
 
 def _described(given: object) -> str:

@@ -288,6 +288,13 @@ def pooled(powers: Sequence[Power]) -> Power:
     return Power(signal, noise)
 
 
+def noisiest(powers: Sequence[Power], count: int) -> list[int]:
+    """The places of those samples, at most `count`, that hold the most of the noise of all, in order."""
+    signal = pooled(powers).signal
+    shares = [sum(noise / whole for noise, whole in zip(power.noise, signal, strict=True) if whole) for power in powers]
+    return sorted(sorted(range(len(powers)), key=lambda place: -shares[place])[:count])
+
+
 def of_program(program: Program, quantized: Program, samples: Sequence[Tensors]) -> list[Power]:
     """The noise of the whole quantized program, sample by sample."""
     return [between(outputs_of(program, sample), outputs_of(quantized, sample)) for sample in samples]

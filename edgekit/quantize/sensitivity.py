@@ -12,7 +12,6 @@ from pydantic import ConfigDict
 if TYPE_CHECKING:
     from torch.fx import Node
 
-    from edgekit.borders import Tensors
     from edgekit.program import Program
     from edgekit.quantize.asking import Request
     from edgekit.quantize.noise import Source, Sources
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from edgekit.quantize.ranges import Histogram
 
 SAMPLES = 4
-"""On so many each thing is quantized alone: layers are told apart on few."""
+"""On so many each thing is quantized alone: layers are told apart on few, and best where there is most noise."""
 BINS = 32
 _COMMON = 0.9999
 """Of all values: those beyond are outliers."""
@@ -85,9 +84,9 @@ class Sensitivity:
 
     scheme: str
     samples: int
-    """On which outputs were compared."""
+    """On which outputs were compared: those of the calibration samples that hold the most of the noise."""
     sqnr_db: float
-    """Of the outputs, when all is quantized."""
+    """Of the outputs for those, when all is quantized."""
     sum_sqnr_db: float
     """What it would be if the noise of all, each alone, added up."""
     sites: tuple[SiteSensitivity, ...]
@@ -95,16 +94,16 @@ class Sensitivity:
 
 
 def measure(asked: Request, plan: Plan, quantized: Program | None = None) -> Sensitivity:
-    """What each operator of a plan costs alone, on a few of the request's samples; `quantized` is the program that the plan
-    made, where the caller has it."""
+    """What each operator of a plan costs alone, on those few of the request's samples that are the noisiest with all of them;
+    `quantized` is the program that the plan made, where the caller has it."""
     from edgekit.quantize import apply, noise
 
     quantized = quantized or apply(asked, plan)
     sources = noise.Sources(asked.program, quantized, plan)
-    samples = spread(asked.samples, SAMPLES)
-    powers = [power.relative for power in sources.measure(samples)]
-    together = noise.of_program(asked.program, quantized, samples)
-    whole = noise.pooled(together).relative
+    together = noise.of_program(asked.program, quantized, asked.samples)
+    places = noise.noisiest(together, SAMPLES)
+    powers = [power.relative for power in sources.measure([asked.samples[place] for place in places])]
+    whole = noise.pooled([together[place] for place in places]).relative
     seen = asked.histograms([one.tensor for one in sources.all if one.tensor is not None and one.tensor in sources.grids])
     alone: dict[str, list[tuple[Source, float]]] = {}
     for source, power in zip(sources.all, powers, strict=True):
@@ -116,12 +115,7 @@ def measure(asked: Request, plan: Plan, quantized: Program | None = None) -> Sen
         for name, own in alone.items()
     ]
     found.sort(key=lambda site: site.sqnr_db)
-    return Sensitivity(plan.scheme, len(samples), noise.sqnr_db(whole), noise.sqnr_db(sum(powers)), tuple(found))
-
-
-def spread(samples: Sequence[Tensors], count: int) -> list[Tensors]:
-    """`count` of the samples, spread evenly; all, where there are no more."""
-    return [samples[place * len(samples) // count] for place in range(count)] if len(samples) > count else list(samples)
+    return Sensitivity(plan.scheme, len(places), noise.sqnr_db(whole), noise.sqnr_db(sum(powers)), tuple(found))
 
 
 def _site(

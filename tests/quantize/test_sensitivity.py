@@ -10,7 +10,7 @@ from torch import nn
 
 from edgekit.quantize import make_plan, sensitivity
 from edgekit.quantize.asking import Request
-from edgekit.quantize.noise import Sources, of_program, sqnr_db
+from edgekit.quantize.noise import Sources, of_program, pooled, sqnr_db
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.ranges import Histogram
 from edgekit.quantize.sensitivity import SiteSensitivity, range_of
@@ -76,6 +76,19 @@ def test_shares_add_up_and_a_tensor_counts_once() -> None:
     assert sorted(tensors) == ["conv2d", "conv2d_1", "conv2d_2", "inputs_0"]  # what is moved or joined lies on its grid already
     (joined,) = [source for source in sources.all if source.tensor is not None and source.tensor.name == "conv2d"]
     assert {name.rstrip("_12") for name in joined.touches} == {"conv2d", "cat"}
+
+
+def test_the_noisiest_samples_are_looked_at() -> None:
+    """One of twelve has a value that the ranges of all do not cover."""
+    request = ask(_two(), noise(1, 3, 32, 32), ranges="percentile")
+    request.samples = [{"x0": noise(1, 3, 32, 32, seed=seed)} for seed in range(1, 13)]
+    request.samples[7]["x0"][0, 0, 5, 5] = 40
+    plan = make_plan(request)
+    powers = of_program(request.program, quantized(request, plan), request.samples)
+    found = sensitivity.measure(request, plan)
+    assert found.samples == sensitivity.SAMPLES
+    assert found.sqnr_db < sqnr_db(pooled(powers).relative) < sqnr_db(pooled(powers[::3]).relative)
+    assert found.sites[0].module == "first"
 
 
 def test_gelu_written_as_silu_is_judged_as_gelu() -> None:

@@ -1,9 +1,10 @@
 """mixed: int8 but for the operators that cost the most accuracy for the time they save, within a bound.
 
-`least_sqnr_db`: the fastest assignment whose outputs keep that SQNR on every sample it is tried on. `most_latency_ms`,
-`most_size_mb`: the most accurate one that takes no more. Starting from all that can be quantized, operators go back to floating
-point, each time those with the most noise removed for what they cost; those that share a tensor go together, as the tensor is
-quantized for as long as one of them is. Noise is taken to add up, so that what was chosen is tried, and mended where it fails.
+`least_sqnr_db`: the fastest assignment whose outputs keep that SQNR over all calibration samples, and for each of those that
+the artifact will be proved on. `most_latency_ms`, `most_size_mb`: the most accurate one that takes no more. Starting from all
+that can be quantized, operators go back to floating point, each time those with the most noise removed for what they cost;
+those that share a tensor go together, as the tensor is quantized for as long as one of them is. Noise is taken to add up, so
+that what was chosen is tried, and mended where it fails.
 """
 
 from __future__ import annotations
