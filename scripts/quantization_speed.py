@@ -30,6 +30,8 @@ DURATION_S = 3.0
 LEAST_SQNR_DB = 25.0
 NOISE_DB = 40.0
 """Of photographs, by what is disturbed: about what rounding a map to eight bits gives."""
+NOISIEST = 3
+"""Photographs, of which the report tells."""
 SHOWN = 0.02
 """Of a run's time, or of the noise, by the operators of a kind that the report shows."""
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -50,6 +52,8 @@ class Subject:
     """Where edgekit quantized it."""
     disturbed_sqnr_db: float | None = None
     """Of the fp32 artifact: how near its outputs for photographs with noise are to those without."""
+    photographs: str = ""
+    """Which of them have how much of the noise."""
 
     @property
     def is_near(self) -> bool:
@@ -102,8 +106,9 @@ def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> It
     yield Subject(named, "edgekit fp32", original.model_file, disturbed_sqnr_db=disturbed)
     for title, scheme in SCHEMES.items():
         artifact = edgekit.export(model, "onnx", quantize={**scheme, "calibration": images}, **common)
-        found = metrics.sqnr_db(expected, outputs(artifact.model_file, photographs))
-        yield (made := Subject(named, title, artifact.model_file, found, artifact))
+        found = outputs(artifact.model_file, photographs)
+        near, single = metrics.sqnr_db(expected, found), by_photograph(expected, found)
+        yield (made := Subject(named, title, artifact.model_file, near, artifact, photographs=single))
         if made.is_near:
             break
     file = by_runtime(original, photographs, folder)
@@ -125,6 +130,16 @@ def with_noise(photographs: Sequence[dict[str, Array]]) -> Iterator[dict[str, Ar
             name: (values + generator.normal(0.0, powers[name] ** 0.5, values.shape)).astype(values.dtype)
             for name, values in inputs.items()
         }
+
+
+def by_photograph(expected: Array, found: Array) -> str:
+    """How the noise of outputs, [photographs, elements], is spread over them."""
+    each = [metrics.sqnr_db(*pair) for pair in zip(expected, found, strict=True)]
+    powers = np.square(found - expected).sum(1)
+    noisiest = np.argsort(-powers)[:NOISIEST]
+    shown, share = ", ".join(f"{each[place]:.1f}" for place in noisiest), powers[noisiest].sum() / powers.sum()
+    beside = f"have {percent(share)} of the noise, the median has {np.median(each):.1f} dB"
+    return f"{len(noisiest)} photographs ({shown} dB) {beside}"
 
 
 def outputs(file: Path, inputs: Sequence[dict[str, Array]]) -> Array:
@@ -214,12 +229,14 @@ def noise(original: Subject, integers: Subject) -> Iterator[str]:
     assert integers.artifact is not None
     found = sensitivity.measure(*rebuild.quantization_of(integers.artifact))
     yield (
-        f"All together leave {found.sqnr_db:.1f} dB on {found.samples} photographs, {integers.sqnr_db:.1f} on all; were noise\n"
-        f"to add up, it would be {found.sum_sqnr_db:.1f}. A tensor counts to what makes it. White noise {NOISE_DB:g} dB below\n"
-        f"the photographs leaves {original.disturbed_sqnr_db:.1f} dB of the outputs, all in floating point.\n"
+        f"All together leave {found.sqnr_db:.1f} dB on the {found.samples} noisiest photographs, {integers.sqnr_db:.1f} on\n"
+        f"all. Were noise to add up, those would have {found.sum_sqnr_db:.1f}. {integers.photographs}.\n"
+        f"White noise {NOISE_DB:g} dB below the photographs leaves {original.disturbed_sqnr_db:.1f} dB of the outputs, all in\n"
+        "floating point. A tensor counts to what makes it. Outliers: a tensor's largest magnitude over that within which all\n"
+        "but one in ten thousand values lie, at most.\n"
     )
-    yield "| operator | of them | alone, dB | share of the noise | the noisiest | its own share |"
-    yield "| --- | ---: | ---: | ---: | --- | ---: |"
+    yield "| operator | of them | alone, dB | share of the noise | outliers | the noisiest | its own share |"
+    yield "| --- | ---: | ---: | ---: | ---: | --- | ---: |"
     kinds: dict[str, list[sensitivity.SiteSensitivity]] = {}
     for site in found.sites:
         kinds.setdefault(site.operator, []).append(site)
@@ -228,8 +245,9 @@ def noise(original: Subject, integers: Subject) -> Iterator[str]:
         if shares[kind] > SHOWN:
             alone = found.sum_sqnr_db + metrics.decibels(1.0, shares[kind])
             worst = max(kinds[kind], key=lambda site: site.noise_share)
-            cells = [kind, len(kinds[kind]), f"{alone:.1f}", percent(shares[kind]), worst.module, percent(worst.noise_share)]
-            yield f"| {' | '.join(map(str, cells))} |"
+            outliers = max((one.outlier_ratio for site in kinds[kind] for one in site.ranges), default=1.0)
+            cells = [kind, str(len(kinds[kind])), f"{alone:.1f}", percent(shares[kind]), f"{outliers:.1f}x"]
+            yield f"| {' | '.join((*cells, worst.module, percent(worst.noise_share)))} |"
 
 
 def percent(share: float) -> str:

@@ -39,6 +39,14 @@ def test_the_runtime_s_own_quantizer_makes_a_rival(tmp_path: Path) -> None:
     assert 20 < metrics.sqnr_db(expected, found) < 80
 
 
+def test_the_noisiest_photographs_are_told() -> None:
+    expected = np.ones((5, 100))
+    found = expected + np.array([1e-3, 1e-2, 0.1, 1e-2, 1e-3])[:, None]
+    assert quantization_speed.by_photograph(expected, found) == (
+        "3 photographs (20.0, 40.0, 40.0 dB) have 100 % of the noise, the median has 40.0 dB"
+    )
+
+
 def test_operators_count_to_one_kind_with_integers_and_without() -> None:
     def took(kind: str, time_s: float) -> OperatorTime:
         return OperatorTime(name=kind.lower(), operator=kind, time_s=time_s)
