@@ -126,8 +126,8 @@ def confusions(accuracy: Accuracy) -> list[str]:
 def sensitivity(found: Sensitivity) -> str:
     """What all layers cost together."""
     return (
-        f"quantized, its graph leaves {found.sqnr_db:.1f} dB on {found.samples} of the calibration samples; were noise to add "
-        f"up, its {len(found.sites)} layers would leave {found.sum_sqnr_db:.1f} dB"
+        f"quantized, its graph leaves {found.sqnr_db:.1f} dB on the {found.samples} noisiest calibration samples; were "
+        f"noise to add up, its {len(found.sites)} layers would leave {found.sum_sqnr_db:.1f} dB"
     )
 
 

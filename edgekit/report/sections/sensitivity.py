@@ -112,8 +112,8 @@ def _layers(one: Evaluated, found: Sensitivity, index: int) -> Picture:
         f"sensitivity-{index}",
         figure,
         f"SQNR that each of {counted(len(shown), 'layer')} of {one.label} leaves when it alone is quantized.",
-        f"{one.label}, on {counted(found.samples, 'calibration sample')}; at the right, the shares of the noise. The dashed "
-        f"line is the SQNR with all quantized.{style.left_out(len(shown), len(found.sites), 'most sensitive')}",
+        f"{one.label}, on the {counted(found.samples, 'noisiest calibration sample')}; at the right, the shares of the noise. "
+        f"The dashed line is the SQNR with all quantized.{style.left_out(len(shown), len(found.sites), 'most sensitive')}",
     )
 
 
