@@ -6,28 +6,20 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from edgekit import reference_inputs
 from edgekit.errors import ConversionError
 from edgekit.quantize import apply, noise
 from edgekit.quantize.asking import Request
-from edgekit.quantize.calibration import spread
 from edgekit.quantize.costs import Costs
-from edgekit.quantize.noise import Power
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.sensitivity import SAMPLES
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from edgekit.program import Program
+from edgekit.quantize.trials import Trials
 
 _TOGETHER = 4
 """The most operators that go back to floating point for one tensor."""
 _ROUNDS = 8
-_STRICTER = 0.95
-"""Than the last try shows to be needed: each is one of few."""
+_STRICTER = 0.5
+"""Of the noise that failed, at most: what is tried next is not to fail for little."""
 _NOTICED = 0.002
 """The least part of the whole cost by which floating point must be cheaper to be chosen for that."""
 
@@ -55,8 +47,8 @@ class Search:
         quantized = apply(asked, base)
         found = noise.Sources(asked.program, quantized, base)
         asked.announce("measure sensitivity")
-        noisiest = noise.noisiest(self._powers(quantized), SAMPLES)
-        powers = found.measure([asked.samples[place] for place in noisiest])
+        self._trials = Trials(asked.program, asked.samples, quantized)
+        powers = found.measure(self._trials.hardest(SAMPLES))
         self.sources = found.all
         self._power = [power.relative for power in powers]
         self._of_site: dict[str, list[int]] = {}
@@ -133,21 +125,9 @@ class Search:
                 floats = back
         return floats
 
-    def tried(self, floats: frozenset[str]) -> float:
-        """The noise that it really makes, at the worst output: over all samples, or for the worst of those that the artifact
-        will be proved on, where that is more."""
-        powers = self._powers(apply(self.asked, self._but(dict.fromkeys(floats, ""))))
-        return max(power.worst for power in (noise.pooled(powers), *spread(powers, reference_inputs.COUNT)))
-
-    def _powers(self, quantized: Program) -> list[Power]:
-        """The noise of a whole quantized program, sample by sample."""
-        samples = zip(self.asked.samples, self._expected, strict=True)
-        return [noise.between(expected, noise.outputs_of(quantized, sample)) for sample, expected in samples]
-
-    @cached_property
-    def _expected(self) -> list[list[Tensor]]:
-        """What floating point makes of each sample."""
-        return [noise.outputs_of(self.asked.program, sample) for sample in self.asked.samples]
+    def tried(self, floats: frozenset[str], allowed: float = math.inf) -> float:
+        """The noise that it really makes; once that is more than `allowed`, no less than that."""
+        return self._trials.noise_of(apply(self.asked, self._but(dict.fromkeys(floats, ""))), allowed)
 
     def told(self, floats: frozenset[str], made: float) -> str:
         """What is expected of an assignment, and how that is known."""
@@ -180,7 +160,7 @@ class Search:
         allowed = 10 ** (-least_sqnr_db / 10)
         gentlest = min(sorted(self.names), key=lambda name: self.noise_of(self.names - {name}))
         last = self.names - {gentlest}
-        if (made := self.tried(last)) > allowed:
+        if (made := self.tried(last, allowed)) > allowed:
             raise ConversionError(
                 f"no assignment of {self.base.model} reaches {least_sqnr_db:g} dB",
                 cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
@@ -198,14 +178,14 @@ class Search:
             floats = self.quiet(target)
             if floats is None:
                 break
-            tried[floats] = tried.get(floats) or self.tried(floats)
+            tried[floats] = tried.get(floats) or self.tried(floats, allowed)
             if tried[floats] <= allowed:
                 held = target
             else:
                 failed = target
             if failed is None:  # nothing needs to go back
                 break
-            target = math.sqrt(held * failed) if held else _STRICTER * self.noise_of(floats) * allowed / tried[floats]
+            target = math.sqrt(held * failed) if held else self.noise_of(floats) * min(_STRICTER, allowed / tried[floats])
         kept = [floats for floats, made in tried.items() if made <= allowed]
         best = min(kept, key=self.cost_of, default=None)
         return None if best is None else (best, tried[best])
@@ -214,7 +194,7 @@ class Search:
         """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""
         for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name))[:_ROUNDS]:
             back = floats - {name}
-            if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back)) <= allowed:
+            if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)) <= allowed:
                 floats, made = back, tried
         return self.plan(floats, made)
 

@@ -289,10 +289,10 @@ def pooled(powers: Sequence[Power]) -> Power:
 
 
 def noisiest(powers: Sequence[Power], count: int) -> list[int]:
-    """The places of those samples, at most `count`, that hold the most of the noise of all, in order."""
+    """The places of those samples, at most `count`, that hold the most of the noise of all, the noisiest first."""
     signal = pooled(powers).signal
     shares = [sum(noise / whole for noise, whole in zip(power.noise, signal, strict=True) if whole) for power in powers]
-    return sorted(sorted(range(len(powers)), key=lambda place: -shares[place])[:count])
+    return sorted(range(len(powers)), key=lambda place: -shares[place])[:count]
 
 
 def of_program(program: Program, quantized: Program, samples: Sequence[Tensors]) -> list[Power]:

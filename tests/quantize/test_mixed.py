@@ -21,6 +21,7 @@ from edgekit.quantize import plan as plans
 from edgekit.quantize.asking import Request
 from edgekit.quantize.noise import Power, Sources, noisiest, of_program, pooled, sqnr_db
 from edgekit.quantize.plan import Plan, WeightFormat
+from edgekit.quantize.trials import Trials
 
 _FACTORY = """
 import torch
@@ -89,6 +90,20 @@ def test_one_noisy_sample_among_those_an_artifact_is_not_proved_on_counts() -> N
     assert "first" in _left(plan)
     assert _worst_db(request, plan) >= 30
     assert "over all 12 samples" in plan.why
+
+
+def test_a_trial_ends_once_it_has_failed() -> None:
+    """On the noisiest sample, which is not among those that an artifact is proved on: what is said is no less than is allowed,
+    and no more than is made."""
+    request = ask(_row(), noise(1, 3, 32, 32), ranges="percentile")
+    request.samples = [{"x0": noise(1, 3, 32, 32, seed=seed)} for seed in range(1, 13)]
+    request.samples[7]["x0"][0, 0, 5, 5] = 40
+    int8 = quantized(request, quantize.make_plan(request))
+    trials = Trials(request.program, request.samples, int8)
+    assert any(sample is request.samples[7] for sample in trials.hardest(2))
+    assert 1e-3 < trials.noise_of(int8, 1e-3) <= trials.noise_of(int8)
+    powers = of_program(request.program, int8, request.samples)
+    assert trials.noise_of(int8) == pytest.approx(pooled(powers).worst)
 
 
 def test_a_bound_that_nothing_meets_names_the_best() -> None:
