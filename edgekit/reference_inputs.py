@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgekit.program import Function
 
 Outputs = dict[str, Array]
+T = TypeVar("T")
 
 COUNT = 4
 STEADY_SQNR_DB = 60.0
@@ -104,12 +105,16 @@ def arrays_of(path: Path) -> dict[str, list[Outputs]]:
     return found
 
 
-def _chosen(samples: Sequence[Tensors], max_batch: int | None) -> Iterator[Tensors]:
-    """Some of the samples, spread evenly, in batches as those that are drawn."""
-    from edgekit import batch
-    from edgekit.quantize.calibration import spread
+def of_samples(samples: Sequence[T]) -> list[T]:
+    """Those on which an artifact is proved: `COUNT` of them, spread evenly; all, where there are no more."""
+    return [samples[place * len(samples) // COUNT] for place in range(COUNT)] if len(samples) > COUNT else list(samples)
 
-    for sample, size in zip(spread(samples, COUNT), (1, 1, 2, 5), strict=False):
+
+def _chosen(samples: Sequence[Tensors], max_batch: int | None) -> Iterator[Tensors]:
+    """Some of the samples, in batches as those that are drawn."""
+    from edgekit import batch
+
+    for sample, size in zip(of_samples(samples), (1, 1, 2, 5), strict=False):
         yield batch.of_size(dict(sample), min(size, max_batch)) if max_batch else sample
 
 

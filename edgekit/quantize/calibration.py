@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from edgekit import artifact
     from edgekit.recipe import Quantize
     from edgekit.sources import LoadedModel
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,11 +97,6 @@ def given(samples: Iterable[Mapping[str, Tensor]], example: Tensors, count: int)
             next_step="give at least one; 50 to 200 of the kind the model will see are usual",
         )
     return Calibration(found, "given")
-
-
-def spread(samples: Sequence[T], count: int) -> list[T]:
-    """`count` of the samples, spread evenly; all, where there are no more."""
-    return [samples[place * len(samples) // count] for place in range(count)] if len(samples) > count else list(samples)
 
 
 def _described(given: object) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 WHY = "most of what it adds is below half a step of its result's integers"
 _LEAST_GAIN_DB = 2.0
 """Of 1 dB SpaRTAN-S lost a fifth of its speed (reports/LOG.md)."""
-_SAMPLES = 4
 _SUMS = ("add", "sub")
 
 
@@ -47,12 +46,12 @@ def rounded_away(asked: Request, plan: Plan) -> list[Site]:
 
 def are_worth_leaving(asked: Request, plan: Plan, without: Plan) -> bool:
     """Whether the outputs are so much nearer with the sums left, on a few of the calibration samples."""
+    from edgekit import reference_inputs
     from edgekit.quantize import apply, noise
-    from edgekit.quantize.calibration import spread
 
     if not any(one.changes for one in without.sites):
         return False
-    samples = spread(asked.samples, _SAMPLES)
+    samples = reference_inputs.of_samples(asked.samples)
     made = [noise.pooled(noise.of_program(asked.program, apply(asked, one), samples)).relative for one in (plan, without)]
     kept_db, left_db = map(noise.sqnr_db, made)
     return left_db - kept_db >= _LEAST_GAIN_DB

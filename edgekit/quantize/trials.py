@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from edgekit import reference_inputs
 from edgekit.quantize import noise
-from edgekit.quantize.calibration import spread
 
 if TYPE_CHECKING:
     from edgekit.borders import Tensors
@@ -23,7 +22,7 @@ class Trials:
         self._expected = [noise.outputs_of(program, sample) for sample in samples]
         powers = [self._power(first, place) for place in range(len(samples))]
         self._signal = noise.pooled(powers).signal
-        self._proved = spread(range(len(samples)), reference_inputs.COUNT)
+        self._proved = reference_inputs.of_samples(range(len(samples)))
         noisiest = noise.noisiest(powers, len(samples))
         self._order = list(dict.fromkeys((*self._proved, *noisiest)))
         self._hardest = sorted(self._proved, key=lambda place: -powers[place].worst), noisiest
