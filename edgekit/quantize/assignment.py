@@ -18,6 +18,7 @@ from edgekit.quantize.trials import Trials
 _TOGETHER = 4
 """The most operators that go back to floating point for one tensor."""
 _ROUNDS = 8
+"""Tries once one has held, and again of what may be quantized after all."""
 _STRICTER = 0.5
 """Of the noise that failed, at most: what is tried next is not to fail for little."""
 _NOTICED = 0.002
@@ -173,11 +174,9 @@ class Search:
         """The cheapest of a few assignments with no more noise than `allowed`, and its noise; None where none of them is. What
         adding up noise foretells is not what is made: between what held and what did not, the target is halved on."""
         tried: dict[frozenset[str], float] = {}
-        held, failed, target = None, None, self.noise_of(self.faster)
-        for _ in range(_ROUNDS):
-            floats = self.quiet(target)
-            if floats is None:
-                break
+        held, failed, target, rounds = None, None, self.noise_of(self.faster), 0
+        while rounds < _ROUNDS and (floats := self.quiet(target)) is not None:
+            rounds += held is not None  # until something holds, each is half as noisy as the last
             tried[floats] = tried.get(floats) or self.tried(floats, allowed)
             if tried[floats] <= allowed:
                 held = target
@@ -186,6 +185,8 @@ class Search:
             if failed is None:  # nothing needs to go back
                 break
             target = math.sqrt(held * failed) if held else self.noise_of(floats) * min(_STRICTER, allowed / tried[floats])
+            if target == 0:  # what is left makes no noise alone
+                break
         kept = [floats for floats, made in tried.items() if made <= allowed]
         best = min(kept, key=self.cost_of, default=None)
         return None if best is None else (best, tried[best])
