@@ -161,7 +161,7 @@ class Search:
         allowed = 10 ** (-least_sqnr_db / 10)
         gentlest = min(sorted(self.names), key=lambda name: self.noise_of(self.names - {name}))
         last = self.names - {gentlest}
-        if (made := self.tried(last, allowed)) > allowed:
+        if (made := self.tried(last)) > allowed:
             raise ConversionError(
                 f"no assignment of {self.base.model} reaches {least_sqnr_db:g} dB",
                 cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
