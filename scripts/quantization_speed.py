@@ -4,6 +4,7 @@ export."""
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import rival
+import torch
 
 import edgekit
 from edgekit import datasets, metrics, models, python_files, rebuild, runtimes
@@ -97,7 +99,8 @@ def command(asked: argparse.Namespace) -> str:
 def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> Iterator[Subject]:
     """edgekit's fp32 artifact, its quantized ones, mixed where int8 is not near enough, and what ONNX Runtime's quantizer makes
     of the plain export; all of the model's own input size, whatever the weights were trained on."""
-    common: dict[str, Any] = {"weights": weights, "input_size": models.find(model).input_shape[-1], "output": folder}
+    common: dict[str, Any] = {"weights": weights and at_own_size(weights, model, folder), "output": folder}
+    common["input_size"] = models.find(model).input_shape[-1]
     original = edgekit.export(model, "onnx", **common)
     photographs = inputs_of(original, images)
     expected = outputs(original.model_file, photographs)
@@ -113,6 +116,22 @@ def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> It
             break
     file = by_runtime(original, photographs, folder)
     yield Subject(named, "ONNX Runtime's quantize_static", file, metrics.sqnr_db(expected, outputs(file, photographs)))
+
+
+def at_own_size(weights: Path, model: str, folder: Path) -> Path:
+    """The weights for the model's own input size: LSNet's biases of attention by offset, [heads, rows x columns], are resized,
+    which is how such models go from one size to another."""
+    state = torch.load(weights, weights_only=True)
+    own = models.build(models.find(model)).state_dict()
+    for name in own.keys() & state.keys():
+        if name.endswith("attention_biases"):
+            of, to = (math.isqrt(tensor.shape[1]) for tensor in (state[name], own[name]))
+            grid = state[name].unflatten(1, (of, of))[None]
+            state[name] = torch.nn.functional.interpolate(grid, (to, to), mode="bilinear", align_corners=True)[0].flatten(1)
+        elif name.endswith("attention_bias_idxs"):
+            state[name] = own[name]
+    torch.save(state, resized := folder / f"{model}.pth")
+    return resized
 
 
 def inputs_of(artifact: Artifact, images: Path) -> list[dict[str, Array]]:
@@ -267,7 +286,7 @@ def report(rows: Sequence[str], told: Sequence[str], command: str) -> str:
         [
             "# Integers in ONNX Runtime on one core\n",
             f"Made by `{command}`: one thread, the same module and weights (trained on small",
-            "images by scripts/train_classifier, or seeded: LSNet's fit no other size than theirs), at the model's own size,",
+            "images by scripts/train_classifier, LSNet's biases by offset resized; or seeded), at the model's own size,",
             "its subjects interleaved in one run. All photographs calibrate, and judge: SQNR is over the outputs for all of",
             f"them, against edgekit's fp32 artifact; mixed is for what int8 leaves below {LEAST_SQNR_DB:g} dB.\n",
             *(f"| {line} |" for line in rows),

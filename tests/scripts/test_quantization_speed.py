@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import quantization_speed
+import torch
 
 import edgekit
-from edgekit import metrics
+from edgekit import metrics, models
 from edgekit.profiling.measurement import OperatorTime
 
 pytestmark = pytest.mark.slow
@@ -45,6 +46,20 @@ def test_the_noisiest_photographs_are_told() -> None:
     assert quantization_speed.by_photograph(expected, found) == (
         "3 photographs (20.0, 40.0, 40.0 dB) have 100 % of the noise, the median has 40.0 dB"
     )
+
+
+def test_weights_of_another_input_size_fit_a_model_s_own(tmp_path: Path) -> None:
+    variant = models.find("lsnet_t")
+    small, own = (models.build(variant.at_size(size)) for size in (128, 224))
+    state = small.state_dict()
+    (name,) = (name for name in state if name.endswith("blocks4.3.mixer.m.attention_biases"))
+    state[name] = torch.arange(4.0).expand(state[name].shape)
+    torch.save(state, tmp_path / "weights.pth")
+    resized = torch.load(quantization_speed.at_own_size(tmp_path / "weights.pth", "lsnet_t", tmp_path))
+    own.load_state_dict(resized)
+    # By offset, row by row: two by two become four by four between the same corners.
+    rows, columns = torch.meshgrid(torch.arange(4.0) / 3, torch.arange(4.0) / 3, indexing="ij")
+    torch.testing.assert_close(resized[name][0].view(4, 4), 2 * rows + columns)
 
 
 def test_operators_count_to_one_kind_with_integers_and_without() -> None:
