@@ -19,6 +19,7 @@ import torch
 import edgekit
 from edgekit import datasets, metrics, models, python_files, rebuild, runtimes
 from edgekit.artifact import Artifact
+from edgekit.checkpoint import read
 from edgekit.profiling import Measurement, ratio, table
 from edgekit.profiling.measurement import Estimate, OperatorTime
 from edgekit.quantize import sensitivity
@@ -121,12 +122,12 @@ def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> It
 def at_own_size(weights: Path, model: str, folder: Path) -> Path:
     """The weights for the model's own input size: LSNet's biases of attention by offset, [heads, rows x columns], are resized,
     which is how such models go from one size to another."""
-    state = torch.load(weights, weights_only=True)
+    state = read(weights).state
     own = models.build(models.find(model)).state_dict()
     for name in own.keys() & state.keys():
         if name.endswith("attention_biases"):
             of, to = (math.isqrt(tensor.shape[1]) for tensor in (state[name], own[name]))
-            grid = state[name].unflatten(1, (of, of))[None]
+            grid = state[name].reshape(1, -1, of, of)
             state[name] = torch.nn.functional.interpolate(grid, (to, to), mode="bilinear", align_corners=True)[0].flatten(1)
         elif name.endswith("attention_bias_idxs"):
             state[name] = own[name]

@@ -54,7 +54,7 @@ def test_weights_of_another_input_size_fit_a_model_s_own(tmp_path: Path) -> None
     state = small.state_dict()
     (name,) = (name for name in state if name.endswith("blocks4.3.mixer.m.attention_biases"))
     state[name] = torch.arange(4.0).expand(state[name].shape)
-    torch.save(state, tmp_path / "weights.pth")
+    torch.save({"model": state, "input_size": 128}, tmp_path / "weights.pth")
     resized = torch.load(quantization_speed.at_own_size(tmp_path / "weights.pth", "lsnet_t", tmp_path))
     own.load_state_dict(resized)
     # By offset, row by row: two by two become four by four between the same corners.
