@@ -33,7 +33,7 @@ def open(path: Path, split: Split) -> Dataset:
             if not np.isfinite(array).all():
                 raise InputError(
                     f"{names[index]}: {name} holds NaN or infinity",
-                    cause=f"{np.count_nonzero(~np.isfinite(array))} of its {array.size} numbers are none",
+                    cause=f"{np.count_nonzero(~np.isfinite(array))} of its {array.size} numbers are not finite",
                     next_step="leave the sample out, or find out where they come from",
                 )
         return sample

@@ -132,11 +132,15 @@ class Search:
 
     def told(self, floats: frozenset[str], made: float) -> str:
         """What is expected of an assignment, and how that is known."""
-        cost, least, most = (self.costs.told(self.cost_of(these)) for these in (floats, frozenset[str](), self.names))
         return (
             f"at least {noise.sqnr_db(made):.1f} dB over all {len(self.asked.samples)} samples, and for each of those it is "
-            f"proved on; {cost}, with all quantized {least}, with none {most}: {self.costs.how}"
+            f"proved on; {self._prices(floats)}"
         )
+
+    def _prices(self, floats: frozenset[str]) -> str:
+        """Of an assignment and of its two extremes, in words."""
+        cost, least, most = (self.costs.told(self.cost_of(these)) for these in (floats, frozenset[str](), self.names))
+        return f"{cost}, with all quantized {least}, with none {most}: {self.costs.how}"
 
     def plan(self, floats: frozenset[str], made: float) -> Plan:
         """The base but for `floats`, which makes this noise."""
@@ -157,7 +161,8 @@ class Search:
         return self.base.model_copy(update={"sites": tuple(sites)})
 
     def meeting(self, least_sqnr_db: float) -> Plan:
-        """The fastest that keeps the bound, as noise is `tried`. Raises ConversionError where nothing does."""
+        """The fastest that keeps the bound, as noise is `tried`. Raises ConversionError where nothing does, and where floating
+        point, which keeps any bound, was measured to be as fast."""
         allowed = 10 ** (-least_sqnr_db / 10)
         gentlest = min(sorted(self.names), key=lambda name: self.noise_of(self.names - {name}))
         last = self.names - {gentlest}
@@ -168,7 +173,15 @@ class Search:
                 next_step="ask for less, or export without --quantize",
             )
         found = self._bisected(allowed)
-        return self.plan(last, made) if found is None else self._trimmed(*found, allowed)
+        floats, made = (last, made) if found is None else self._trimmed(*found, allowed)
+        cost, whole = self.cost_of(floats), self.cost_of(self.names)
+        if self.costs.are_measured and cost > whole * (1 - _NOTICED):
+            raise ConversionError(
+                f"floating point is the fastest that keeps {least_sqnr_db:g} dB in {self.base.model}",
+                cause=self._prices(floats),
+                next_step="export without --quantize; for a smaller file, with int8-weight, or mixed with --most-size-mb",
+            )
+        return self.plan(floats, made)
 
     def _bisected(self, allowed: float) -> tuple[frozenset[str], float] | None:
         """The cheapest of a few assignments with no more noise than `allowed`, and its noise; None where none of them is. What
@@ -191,13 +204,13 @@ class Search:
         best = min(kept, key=self.cost_of, default=None)
         return None if best is None else (best, tried[best])
 
-    def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> Plan:
+    def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> tuple[frozenset[str], float]:
         """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""
         for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name))[:_ROUNDS]:
             back = floats - {name}
             if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)) <= allowed:
                 floats, made = back, tried
-        return self.plan(floats, made)
+        return floats, made
 
     def within(self, most: float) -> Plan:
         """The most accurate that costs no more than `most` units. Raises ConversionError where nothing does, and where floating
