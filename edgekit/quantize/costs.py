@@ -7,13 +7,13 @@ takes is divided among its operators by their estimates. Elsewhere they are esti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import EdgekitError
 from edgekit.profiling.measurement import OperatorProfile
-from edgekit.quantize.noise import Source
+from edgekit.quantize.noise import Source, Sources
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.sites import Site
 
@@ -92,7 +92,8 @@ def in_seconds(asked: Request, base: Plan) -> Costs:
         try:
             floating = asked.operator_times(asked.program)
             if floating.reason is None:
-                return _measured(asked.sites, base, floating, asked.operator_times(apply(asked, base)))
+                integers = apply(asked, base)
+                return _measured(asked, base, floating, asked.operator_times(integers), Sources(asked.program, integers, base))
             why = floating.reason.split(": ")[0]  # behind that stands what to do about it
         except EdgekitError as error:
             why = "; ".join(filter(None, (error.what, error.cause)))
@@ -107,11 +108,12 @@ def _estimated(sites: Iterable[Site], base: Plan, why: str) -> Costs:
     return Costs(each, 0.0, CROSSING_S_PER_ELEMENT, fixed, f"estimated from multiply-adds and bytes, not measured: {why}")
 
 
-def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, integers: OperatorProfile) -> Costs:
-    """From the operators' times of the model in floating point and of what `base` makes of it."""
-    guessed, quantized = _estimates(sites), _changed(base)
+def _measured(asked: Request, base: Plan, floating: OperatorProfile, integers: OperatorProfile, sources: Sources) -> Costs:
+    """From the operators' times of the model in floating point and of what `base` makes of it. Crossings are estimated, and
+    scaled to what those of `base` take together: what one takes differs with its neighbours."""
+    guessed, quantized = _estimates(asked.sites), _changed(base)
     members: dict[str, list[str]] = {}
-    for site in sites:
+    for site in asked.sites:
         members.setdefault(site.module, []).append(site.node.name)
     before, after = _by_module(floating), _by_module(integers)
     each = {}
@@ -122,7 +124,11 @@ def _measured(sites: Sequence[Site], base: Plan, floating: OperatorProfile, inte
             each[name] = (taken[0] * guessed[name][0] / wholes[0], taken[1] * guessed[name][1] / wholes[1])
     fixed = sum(after.values()) - sum(ints for _, ints in each.values())
     how = "measured on this machine, module by module"
-    return Costs(each, _CROSSING_S, CROSSING_S_PER_ELEMENT, fixed, how, are_measured=True)
+    known = Costs(each, _CROSSING_S, CROSSING_S_PER_ELEMENT, fixed, how, are_measured=True)
+    taken_s = sum(one.time_s for one in integers.operators if one.operator in _CROSSINGS)
+    estimated_s = sum(known.crossing_of(source, frozenset()) for source in sources.all)
+    scale = taken_s / estimated_s if taken_s and estimated_s else 1.0
+    return replace(known, crossing=scale * _CROSSING_S, crossing_element=scale * CROSSING_S_PER_ELEMENT)
 
 
 def _changed(base: Plan) -> frozenset[str]:

@@ -181,6 +181,21 @@ def test_measured_times_decide() -> None:
         quantize.make_plan(request)
 
 
+def test_crossings_take_what_was_measured_of_them() -> None:
+    def timed(program: Program) -> OperatorProfile:
+        found = _timed(program)
+        pairs = [OperatorTime(kind, kind, 0.5e-3) for kind in ("QuantizeLinear", "DequantizeLinear")]
+        has_integers = any("quantize" in str(node.target) for node in program.functions["forward"].graph_module.graph.nodes)
+        return replace(found, operators=(*found.operators, *pairs)) if has_integers else found
+
+    request = _request(least_sqnr_db=20)
+    plan = quantize.make_plan(request)
+    request.operator_times = timed
+    known, sources = costs.in_seconds(request, plan), Sources(request.program, quantized(request, plan), plan).all
+    assert known.of(frozenset(), sources) == pytest.approx(1e-3 + 3e-3 + 1e-3 + 2 * 0.5e-3)
+    assert known.of(frozenset(one.node for one in plan.sites if one.changes), sources) == pytest.approx(6e-3)
+
+
 def test_where_floating_point_is_the_fastest_of_what_keeps_a_bound_nothing_is_made() -> None:
     request = _request(least_sqnr_db=20)
     request.operator_times = partial(_timed, integers_ms=2.5)
