@@ -20,6 +20,7 @@ import edgekit
 from edgekit import datasets, metrics, models, python_files, rebuild, runtimes
 from edgekit.artifact import Artifact
 from edgekit.checkpoint import read
+from edgekit.errors import ConversionError
 from edgekit.profiling import Measurement, ratio, table
 from edgekit.profiling.measurement import Estimate, OperatorTime
 from edgekit.quantize import sensitivity
@@ -37,10 +38,8 @@ NOISIEST = 3
 """Photographs, of which the report tells."""
 SHOWN = 0.02
 """Of a run's time, or of the noise, by the operators of a kind that the report shows."""
-SCHEMES: dict[str, dict[str, Any]] = {
-    "edgekit int8": {"scheme": "int8"},
-    f"edgekit mixed, at least {LEAST_SQNR_DB:g} dB": {"scheme": "mixed", "least_sqnr_db": LEAST_SQNR_DB},
-}
+INT8 = "edgekit int8"
+MIXED = f"edgekit mixed, at least {LEAST_SQNR_DB:g} dB"
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,18 @@ class Subject:
         return self.sqnr_db is None or self.sqnr_db >= LEAST_SQNR_DB
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a model has no such artifact."""
+
+    model: str
+    title: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.title}: {self.why}"
+
+
 def main() -> None:
     """Make the subjects of each model, measure them, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -71,15 +82,17 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--checkpoints", type=Path, help="a folder with MODEL/weights.pth, for models that are trained")
     asked = parser.parse_args()
-    rows, told = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))], []
+    rows, refusals, told = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS))], [], []
     with tempfile.TemporaryDirectory() as scratch:
         for model in asked.models:
-            found = list(subjects(model, checkpoint(asked.checkpoints, model), asked.images, Path(scratch)))
+            made = list(subjects(model, checkpoint(asked.checkpoints, model), asked.images, Path(scratch)))
+            found = [one for one in made if isinstance(one, Subject)]
+            refusals += [f"- {one}" for one in made if isinstance(one, Refusal)]
             rows += measured(found)
             told += [f"## Where {found[0].model} spends its time\n", *(f"| {line} |" for line in by_operator(*found[:2])), ""]
             if not found[1].is_near:
                 told += [f"## Where the noise of {found[0].model} comes from\n", *noise(*found[:2]), ""]
-            text = report(rows, told, command(asked))
+            text = report(rows, refusals, told, command(asked))
             REPORT.write_text(text)
     print(text)
 
@@ -97,7 +110,7 @@ def command(asked: argparse.Namespace) -> str:
     return shlex.join(["scripts/quantization_speed", asked.images.name, *models_asked, *checkpoints])
 
 
-def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> Iterator[Subject]:
+def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> Iterator[Subject | Refusal]:
     """edgekit's fp32 artifact, its quantized ones, mixed where int8 is not near enough, and what ONNX Runtime's quantizer makes
     of the plain export; all of the model's own input size, whatever the weights were trained on."""
     common: dict[str, Any] = {"weights": weights and at_own_size(weights, model, folder), "output": folder}
@@ -108,13 +121,19 @@ def subjects(model: str, weights: Path | None, images: Path, folder: Path) -> It
     named = model if weights else f"{model}, seeded"
     disturbed = metrics.sqnr_db(expected, outputs(original.model_file, list(with_noise(photographs))))
     yield Subject(named, "edgekit fp32", original.model_file, disturbed_sqnr_db=disturbed)
-    for title, scheme in SCHEMES.items():
+
+    def quantized(title: str, **scheme: Any) -> Subject:
         artifact = edgekit.export(model, "onnx", quantize={**scheme, "calibration": images}, **common)
         found = outputs(artifact.model_file, photographs)
         near, single = metrics.sqnr_db(expected, found), by_photograph(expected, found)
-        yield (made := Subject(named, title, artifact.model_file, near, artifact, photographs=single))
-        if made.is_near:
-            break
+        return Subject(named, title, artifact.model_file, near, artifact, photographs=single)
+
+    yield (integers := quantized(INT8, scheme="int8"))
+    if not integers.is_near:
+        try:
+            yield quantized(MIXED, scheme="mixed", least_sqnr_db=LEAST_SQNR_DB)
+        except ConversionError as error:
+            yield Refusal(named, MIXED, f"{error.what}: {error.cause}")
     file = by_runtime(original, photographs, folder)
     yield Subject(named, "ONNX Runtime's quantize_static", file, metrics.sqnr_db(expected, outputs(file, photographs)))
 
@@ -281,7 +300,7 @@ def times(estimate: Estimate) -> str:
     return f"{estimate.value:.2f}x{interval}"
 
 
-def report(rows: Sequence[str], told: Sequence[str], command: str) -> str:
+def report(rows: Sequence[str], refusals: Sequence[str], told: Sequence[str], command: str) -> str:
     """The report in Markdown."""
     return "\n".join(
         [
@@ -292,6 +311,7 @@ def report(rows: Sequence[str], told: Sequence[str], command: str) -> str:
             f"them, against edgekit's fp32 artifact; mixed is for what int8 leaves below {LEAST_SQNR_DB:g} dB.\n",
             *(f"| {line} |" for line in rows),
             "",
+            *(["Refused, with nothing written:\n", *refusals, ""] if refusals else []),
             "Below, runs were traced, which adds to every operator: shares tell more than sums. Integers gain what their",
             "kernels save, less what conversions between them and floating point take. Where int8 is not near enough, each",
             "operator was also quantized alone.\n",

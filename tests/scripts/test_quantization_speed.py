@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import quantization_speed
 import torch
+from quantization_speed import Refusal, Subject
 
 import edgekit
 from edgekit import metrics, models
+from edgekit.artifact import Artifact
 from edgekit.profiling.measurement import OperatorTime
 
 pytestmark = pytest.mark.slow
@@ -38,6 +41,28 @@ def test_the_runtime_s_own_quantizer_makes_a_rival(tmp_path: Path) -> None:
     expected, found = (quantization_speed.outputs(path, samples) for path in (original.model_file, file))
     assert expected.shape == (8, 10)
     assert 20 < metrics.sqnr_db(expected, found) < 80
+
+
+def test_what_mixed_refuses_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small.py").write_text(_MODULE)
+    samples = np.random.default_rng(0).standard_normal((8, 3, 8, 8), dtype=np.float32)
+    np.savez(tmp_path / "samples.npz", input=samples)
+    export = edgekit.export
+
+    def small(_model: str, target: str, *, output: Path, quantize: Any = None, **_: Any) -> Artifact:
+        made = output / (quantize or {}).get("scheme", "original")
+        return export(f"{tmp_path}/small.py:make", target, input_shapes=[(1, 3, 8, 8)], output=made, quantize=quantize)
+
+    monkeypatch.setattr(edgekit, "export", small)
+    monkeypatch.setattr(quantization_speed, "LEAST_SQNR_DB", 400.0)
+    found = list(quantization_speed.subjects("lsnet_t", None, tmp_path / "samples.npz", tmp_path))
+    assert [type(one) for one in found] == [Subject, Subject, Refusal, Subject]
+    told = f"- {found[2]}"
+    assert "lsnet_t, seeded, edgekit mixed" in told
+    assert "reaches 400 dB: quantizing " in told
+    lines = quantization_speed.report(["a | b"], [told], [], "the command").splitlines()
+    assert lines.index(told) == lines.index("Refused, with nothing written:") + 2 > lines.index("| a | b |")
+    assert "Refused" not in quantization_speed.report(["a | b"], [], [], "the command")
 
 
 def test_the_noisiest_photographs_are_told() -> None:
