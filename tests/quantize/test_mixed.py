@@ -15,6 +15,7 @@ from torch import nn
 
 from edgekit import artifact, quantize
 from edgekit.errors import ConversionError, Unsupported
+from edgekit.profiling import machine
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
 from edgekit.program import Program
 from edgekit.quantize import costs
@@ -36,6 +37,20 @@ def build():
         *(nn.Conv2d(32, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 6)),
     )
 """
+
+_WIDE = """
+import torch
+from torch import nn
+
+
+def build():
+    torch.manual_seed(0)
+    wide = (layer for _ in range(4) for layer in (nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.ReLU()))
+    ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 6, bias=False)
+    return nn.Sequential(nn.Conv2d(3, 64, 3, bias=False), nn.ReLU(), *wide, *ends)
+"""
+_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "asimddp"}
+"""Of integers, with which those of a wide convolution are sure to win."""
 
 
 def _row() -> Net:
@@ -259,6 +274,23 @@ def test_the_plan_comes_with_the_artifact_and_goes_into_another_edited(
     kept = artifact.load(again).manifest.quantization
     assert kept is not None
     assert kept.sites == edited.sites
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _DOT_PRODUCTS & set(machine.cpu_flags() or ()), reason="the processor has no dot product of integers")
+def test_where_integers_win_a_bound_is_kept_at_a_gain(tmp_path: Path, edgekit: Command) -> None:
+    (tmp_path / "model.py").write_text(_WIDE, encoding="utf-8")
+    np.savez(tmp_path / "samples.npz", input=noise(8, 3, 32, 32).numpy())
+    model = (f"{tmp_path}/model.py:build", "--input-shape", "1,3,32,32", "--calibration", str(tmp_path / "samples.npz"))
+    asked = ("--target", "onnx", "--output", tmp_path / "out", "--quantize", "mixed", "--least-sqnr-db", 60)
+    done = edgekit("export", *model, *asked)
+    assert done.code == 0
+    assert "mixed beside floating point: faster by" in done.out + done.err
+    (directory,) = (tmp_path / "out").glob("*-mixed")
+    written, precision = plans.read(directory / artifact.PLAN), artifact.load(directory).manifest.parity.precision
+    assert {one.changes for one in written.sites if one.operator == "conv2d"} == {True, False}
+    assert "measured on this machine" in written.why
+    assert (precision.bound_sqnr_db, precision.passed) == (60, True)
 
 
 @pytest.mark.parametrize(
