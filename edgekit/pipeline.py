@@ -207,17 +207,26 @@ def _lowered(worker: Worker, saved: Path, target: str, profile: RuntimeProfile, 
 
 def _operator_times(
     worker: Worker, recipe: Recipe, profile: RuntimeProfile, work: Path
-) -> Callable[[Program], OperatorProfile]:
-    """What tells where the time of a program goes, lowered as the recipe's target does it and run on this machine."""
+) -> Callable[[Sequence[Program]], Sequence[OperatorProfile]]:
+    """What tells where the time of each of a few programs with one border goes, lowered as the recipe's target does it and run
+    on this machine. A runtime that does not tell is asked for the first alone."""
 
-    def measure(program: Program) -> OperatorProfile:
+    timing = "edgekit.profiling.operators"
+
+    def lowered(program: Program, folder: Path) -> Path:
+        folder.mkdir()
+        return _lowered(worker, _saved(program.copy(), recipe.target, folder), recipe.target, profile, folder)[0]
+
+    def measure(programs: Sequence[Program]) -> list[OperatorProfile]:
+        forward = programs[0].functions["forward"]
+        given = *forward.border(), [tensor.numpy() for tensor in forward.example_inputs.values()]
         with scratch.folder(work) as folder:
-            saved = _saved(program.copy(), recipe.target, folder)
-            files = _lowered(worker, saved, recipe.target, profile, folder)
-            forward = program.functions["forward"]
-            arrays = [tensor.numpy() for tensor in forward.example_inputs.values()]
-            timing = "edgekit.profiling.operators:of_file"
-            found: OperatorProfile = worker.call(timing, files[0], *forward.border(), arrays, stage="timing operators")
+            files = [lowered(programs[0], folder / "0")]
+            first: OperatorProfile = worker.call(f"{timing}:of_file", files[0], *given, stage="timing operators")
+            if first.reason is not None:
+                return [first for _ in programs]
+            files += [lowered(program, folder / str(place)) for place, program in enumerate(programs[1:], 1)]
+            found: list[OperatorProfile] = worker.call(f"{timing}:of_files", files, *given, stage="timing operators")
             return found
 
     return measure

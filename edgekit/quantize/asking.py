@@ -38,8 +38,8 @@ class Request:
     announce: Callable[[str], None] = lambda stage: None
     scaled: tuple[str, ...] = ()
     """The nodes of `program` whose channels were scaled for quantization."""
-    operator_times: Callable[[Program], OperatorProfile] | None = None
-    """Where the time of a run goes once this program is lowered, on this machine; None where that is not the device."""
+    operator_times: Callable[[Sequence[Program]], Sequence[OperatorProfile]] | None = None
+    """Where the time of a run of each goes once they are lowered, on this machine; None where that is not the device."""
     _histograms: dict[Node, Histogram] = field(default_factory=dict)
     _ranges: dict[Node, Range] = field(default_factory=dict)
     _means: dict[Node, Tensor] = field(default_factory=dict)
@@ -110,7 +110,7 @@ def request(
     model: str,
     spectral: frozenset[str],
     announce: Callable[[str], None],
-    operator_times: Callable[[Program], OperatorProfile] | None = None,
+    operator_times: Callable[[Sequence[Program]], Sequence[OperatorProfile]] | None = None,
 ) -> Request:
     """What the recipe asks for of a rewritten program, which stays as it is."""
     assert recipe.quantize is not None

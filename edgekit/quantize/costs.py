@@ -90,10 +90,10 @@ def in_seconds(asked: Request, base: Plan) -> Costs:
     if asked.operator_times is not None:
         asked.announce("time operators")
         try:
-            floating = asked.operator_times(asked.program)
+            quantized = apply(asked, base)
+            floating, integers = asked.operator_times([asked.program, quantized])
             if floating.reason is None:
-                integers = apply(asked, base)
-                return _measured(asked, base, floating, asked.operator_times(integers), Sources(asked.program, integers, base))
+                return _measured(asked, base, floating, integers, Sources(asked.program, quantized, base))
             why = floating.reason.split(": ")[0]  # behind that stands what to do about it
         except EdgekitError as error:
             why = "; ".join(filter(None, (error.what, error.cause)))

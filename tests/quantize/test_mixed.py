@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,9 +157,9 @@ def test_no_latency_is_promised_from_estimates() -> None:
 def test_a_runtime_that_tells_no_times_is_asked_once_and_the_plan_says_so_in_short() -> None:
     asked = []
 
-    def silent(program: Program) -> OperatorProfile:
-        asked.append(program)
-        return OperatorProfile(reason="it tells no operator's time: profile another")
+    def silent(programs: Sequence[Program]) -> list[OperatorProfile]:
+        asked.append(programs)
+        return [OperatorProfile(reason="it tells no operator's time: profile another") for _ in programs]
 
     request = _request(least_sqnr_db=20)
     request.operator_times = silent
@@ -166,7 +167,11 @@ def test_a_runtime_that_tells_no_times_is_asked_once_and_the_plan_says_so_in_sho
     assert len(asked) == 1
 
 
-def _timed(program: Program, integers_ms: float = 1.0) -> OperatorProfile:
+def _timed(programs: Sequence[Program], integers_ms: float = 1.0) -> list[OperatorProfile]:
+    return [_times(program, integers_ms) for program in programs]
+
+
+def _times(program: Program, integers_ms: float) -> OperatorProfile:
     """Each convolution takes 2 ms, with integers 1 ms; `second` is the slower with integers."""
     calls = [
         node for node in program.functions["forward"].graph_module.graph.nodes if str(node.target) == "aten.conv2d.default"
@@ -197,11 +202,10 @@ def test_measured_times_decide() -> None:
 
 
 def test_crossings_take_what_was_measured_of_them() -> None:
-    def timed(program: Program) -> OperatorProfile:
-        found = _timed(program)
+    def timed(programs: Sequence[Program]) -> list[OperatorProfile]:
+        floating, integers = _timed(programs)
         pairs = [OperatorTime(kind, kind, 0.5e-3) for kind in ("QuantizeLinear", "DequantizeLinear")]
-        has_integers = any("quantize" in str(node.target) for node in program.functions["forward"].graph_module.graph.nodes)
-        return replace(found, operators=(*found.operators, *pairs)) if has_integers else found
+        return [floating, replace(integers, operators=(*integers.operators, *pairs))]
 
     request = _request(least_sqnr_db=20)
     plan = quantize.make_plan(request)

@@ -35,6 +35,8 @@ ON_A_GPU = OperatorProfile(
 
 _RUN_S = 0.5
 """Of runs that are not traced, beside those that are."""
+_ROUNDS = 5
+"""Of files that are compared: their machine may be a third slower in one second than in the next."""
 
 By = Literal["operator", "module", "shapes"]
 
@@ -85,6 +87,23 @@ def of_file(
             return found
         runs = timing.block(session.prepared(arrays), clock=time.perf_counter, duration_s=_RUN_S)
         return dataclasses.replace(found, operators=_untraced(found.operators, statistics.median(runs.latency_s)))
+
+
+def of_files(
+    model_files: Sequence[Path], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], arrays: Sequence[Array]
+) -> list[OperatorProfile]:
+    """As `of_file` for each of several that take and give the same, measured by turns: medians over the rounds."""
+    rounds = [[of_file(file, inputs, outputs, arrays) for file in model_files] for _ in range(_ROUNDS)]
+    return [_median(of_one) for of_one in zip(*rounds, strict=True)]
+
+
+def _median(found: Sequence[OperatorProfile]) -> OperatorProfile:
+    """Of several profiles of one file."""
+    times = zip(*(one.operators for one in found), strict=True)
+    return OperatorProfile(
+        operators=tuple(dataclasses.replace(each[0], time_s=statistics.median(one.time_s for one in each)) for each in times),
+        runs=sum(one.runs for one in found),
+    )
 
 
 def _untraced(operators: Sequence[OperatorTime], run_s: float) -> tuple[OperatorTime, ...]:
