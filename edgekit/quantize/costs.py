@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MACS_PER_S = {"float": 1e11, "integer": 3e11}
 _BYTES_PER_S = 2e10
 """Of one core with VNNI, as measured for reports/LOG.md: what counts is how they compare."""
-_CROSSING_S = 4e-6
+CROSSING_S = 4e-6
 """Of a pair of conversions however small, with the changes of layout beside it, in ONNX Runtime."""
 CROSSING_S_PER_ELEMENT = 0.41e-9
 """Beyond that: quantizing 0.06 ns, the way back 0.09 ns, each of two changes of layout 0.13 ns."""
@@ -42,7 +42,7 @@ class Costs:
 
     each: Cost
     crossing: float
-    """Of a pair of conversions, whatever its size."""
+    """Of a pair of conversions that a choice adds, whatever its size."""
     crossing_element: float
     """Of each element of it, beyond that."""
     fixed: float
@@ -52,6 +52,8 @@ class Costs:
     unit_name: str = "ms"
     unit: float = 1e-3
     are_measured: bool = False
+    own_share: float = 1.0
+    """Of that, by the crossings that are there when nothing goes back."""
 
     def of(self, floats: frozenset[str], sources: Iterable[Source]) -> float:
         """With these operators left in floating point."""
@@ -63,7 +65,8 @@ class Costs:
         crosses = source.touches - floats and (source.crosses or source.touches & floats)
         if source.tensor is None or not crosses:
             return 0.0
-        return self.crossing + self.crossing_element * _elements(source.tensor)
+        share = self.own_share if source.crosses else 1.0
+        return share * (self.crossing + self.crossing_element * _elements(source.tensor))
 
     def told(self, cost: float) -> str:
         """In words."""
@@ -109,8 +112,9 @@ def _estimated(sites: Iterable[Site], base: Plan, why: str) -> Costs:
 
 
 def _measured(asked: Request, base: Plan, floating: OperatorProfile, integers: OperatorProfile, sources: Sources) -> Costs:
-    """From the operators' times of the model in floating point and of what `base` makes of it. Crossings are estimated, and
-    scaled to what those of `base` take together: what one takes differs with its neighbours."""
+    """From the operators' times of the model in floating point and of what `base` makes of it. Crossings are estimated, those
+    of `base` scaled to what they take together: most have no change of layout beside them, where one between kernels with
+    integers mostly has."""
     guessed, quantized = _estimates(asked.sites), _changed(base)
     members: dict[str, list[str]] = {}
     for site in asked.sites:
@@ -124,11 +128,10 @@ def _measured(asked: Request, base: Plan, floating: OperatorProfile, integers: O
             each[name] = (taken[0] * guessed[name][0] / wholes[0], taken[1] * guessed[name][1] / wholes[1])
     fixed = sum(after.values()) - sum(ints for _, ints in each.values())
     how = "measured on this machine, module by module"
-    known = Costs(each, _CROSSING_S, CROSSING_S_PER_ELEMENT, fixed, how, are_measured=True)
+    known = Costs(each, CROSSING_S, CROSSING_S_PER_ELEMENT, fixed, how, are_measured=True)
     taken_s = sum(one.time_s for one in integers.operators if one.operator in _CROSSINGS)
     estimated_s = sum(known.crossing_of(source, frozenset()) for source in sources.all)
-    scale = taken_s / estimated_s if taken_s and estimated_s else 1.0
-    return replace(known, crossing=scale * _CROSSING_S, crossing_element=scale * CROSSING_S_PER_ELEMENT)
+    return replace(known, own_share=taken_s / estimated_s) if taken_s and estimated_s else known
 
 
 def _changed(base: Plan) -> frozenset[str]:

@@ -201,7 +201,7 @@ def test_measured_times_decide() -> None:
         quantize.make_plan(request)
 
 
-def test_crossings_take_what_was_measured_of_them() -> None:
+def test_crossings_of_int8_take_what_was_measured_of_them() -> None:
     def timed(programs: Sequence[Program]) -> list[OperatorProfile]:
         floating, integers = _timed(programs)
         pairs = [OperatorTime(kind, kind, 0.5e-3) for kind in ("QuantizeLinear", "DequantizeLinear")]
@@ -213,6 +213,10 @@ def test_crossings_take_what_was_measured_of_them() -> None:
     known, sources = costs.in_seconds(request, plan), Sources(request.program, quantized(request, plan), plan).all
     assert known.of(frozenset(), sources) == pytest.approx(1e-3 + 3e-3 + 1e-3 + 2 * 0.5e-3)
     assert known.of(frozenset(one.node for one in plan.sites if one.changes), sources) == pytest.approx(6e-3)
+    # Those that a choice adds have changes of layout beside them.
+    (second,) = (one.node for one in plan.sites if one.module == "second" and one.changes)
+    pair = costs.CROSSING_S + 8 * 8 * 8 * costs.CROSSING_S_PER_ELEMENT
+    assert known.of(frozenset((second,)), sources) == pytest.approx(1e-3 + 2e-3 + 1e-3 + 2 * 0.5e-3 + 2 * pair)
 
 
 def test_where_floating_point_is_the_fastest_of_what_keeps_a_bound_nothing_is_made() -> None:
