@@ -17,10 +17,14 @@ from edgekit.quantize.trials import Trials
 
 _TOGETHER = 4
 """The most operators that go back to floating point for one tensor."""
-_ROUNDS = 8
-"""Tries once one has held, and again of what may be quantized after all."""
-_STRICTER = 0.5
-"""Of the noise that failed, at most: what is tried next is not to fail for little."""
+_STEP_DB = 0.25
+"""By which an assignment that is tried is at least quieter than the last that failed."""
+_LONGER = 1.1
+"""Is each such step than the last."""
+_OF_MISSING = 0.125
+"""It is at least this part of what the last missed the bound by."""
+_TRIMMED = 8
+"""The operators that are tried with integers after all."""
 _NOTICED = 0.002
 """The least part of the whole cost by which floating point must be cheaper to be chosen for that."""
 
@@ -172,7 +176,7 @@ class Search:
                 cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
                 next_step="ask for less, or export without --quantize",
             )
-        found = self._bisected(allowed)
+        found = self._first(allowed)
         floats, made = (last, made) if found is None else self._trimmed(*found, allowed)
         cost, whole = self.cost_of(floats), self.cost_of(self.names)
         if self.costs.are_measured and cost > whole * (1 - _NOTICED):
@@ -183,30 +187,25 @@ class Search:
             )
         return self.plan(floats, made)
 
-    def _bisected(self, allowed: float) -> tuple[frozenset[str], float] | None:
-        """The cheapest of a few assignments with no more noise than `allowed`, and its noise; None where none of them is. What
-        adding up noise foretells is not what is made: between what held and what did not, the target is halved on."""
-        tried: dict[frozenset[str], float] = {}
-        held, failed, target, rounds = None, None, self.noise_of(self.faster), 0
-        while rounds < _ROUNDS and (floats := self.quiet(target)) is not None:
-            rounds += held is not None  # until something holds, each is half as noisy as the last
-            tried[floats] = tried.get(floats) or self.tried(floats, allowed)
-            if tried[floats] <= allowed:
-                held = target
-            else:
-                failed = target
-            if failed is None:  # nothing needs to go back
-                break
-            target = math.sqrt(held * failed) if held else self.noise_of(floats) * min(_STRICTER, allowed / tried[floats])
-            if target == 0:  # what is left makes no noise alone
-                break
-        kept = [floats for floats, made in tried.items() if made <= allowed]
-        best = min(kept, key=self.cost_of, default=None)
-        return None if best is None else (best, tried[best])
+    def _first(self, allowed: float) -> tuple[frozenset[str], float] | None:
+        """The first of ever quieter and dearer assignments with no more noise than `allowed`, and its noise; None where none
+        is. Steps are small: adding up noise foretells only roughly what is made, which the next assignment may have half or
+        twice as much of, and one that fails shows it on its first samples."""
+        target, step_db = self.noise_of(self.faster), _STEP_DB
+        while (floats := self.quiet(target)) is not None:
+            made = self.tried(floats, allowed)
+            if made <= allowed:
+                return floats, made
+            if not self.noise_of(floats):  # what is left makes no noise alone
+                return None
+            missing_db = noise.sqnr_db(allowed) - noise.sqnr_db(made)
+            target = self.noise_of(floats) * 10 ** (-max(step_db, _OF_MISSING * missing_db) / 10)
+            step_db *= _LONGER
+        return None
 
     def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> tuple[frozenset[str], float]:
         """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""
-        for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name))[:_ROUNDS]:
+        for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name))[:_TRIMMED]:
             back = floats - {name}
             if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)) <= allowed:
                 floats, made = back, tried
