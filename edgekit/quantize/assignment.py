@@ -23,8 +23,8 @@ _LONGER = 1.1
 """Is each such step than the last."""
 _OF_MISSING = 0.125
 """It is at least this part of what the last missed the bound by."""
-_TRIMMED = 8
-"""The operators that are tried with integers after all."""
+_PARTS = 8
+"""The most into which what is in floating point is divided to try which need not be."""
 _NOTICED = 0.002
 """The least part of the whole cost by which floating point must be cheaper to be chosen for that."""
 
@@ -204,11 +204,17 @@ class Search:
         return None
 
     def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> tuple[frozenset[str], float]:
-        """The same with what need not be in floating point quantized again: what adding up noise asked for too much."""
-        for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name))[:_TRIMMED]:
-            back = floats - {name}
-            if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)) <= allowed:
-                floats, made = back, tried
+        """The same with what need not be in floating point quantized again: half of it, of what runs one after another, then a
+        quarter, and so on, wherever the bound still holds."""
+        left = [one.node for one in self.base.sites if one.node in floats - self.faster]
+        parts = 2
+        while parts <= min(_PARTS, len(left)):
+            size = math.ceil(len(left) / parts)
+            for start in range(0, len(left), size):
+                back = floats - set(left[start : start + size])
+                if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)) <= allowed:
+                    floats, made = back, tried
+            left, parts = [name for name in left if name in floats], 2 * parts
         return floats, made
 
     def within(self, most: float) -> Plan:

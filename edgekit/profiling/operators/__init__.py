@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit import runtimes
-from edgekit.profiling import timing
+from edgekit.profiling import machine, timing
 from edgekit.profiling.measurement import OperatorProfile, OperatorTime
 from edgekit.runtimes import Array, Session, TensorSpec
 
@@ -79,14 +79,17 @@ def of_session(session: Session, arrays: Sequence[Array]) -> OperatorProfile:
 def of_file(
     model_file: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], arrays: Sequence[Array]
 ) -> OperatorProfile:
-    """The operators of a model file, likewise, on one thread; their times add up to a run's that is not traced."""
+    """The operators of a model file, likewise, on one thread; their times add up to a run's that is not traced and waits for
+    nobody."""
     with runtimes.find(model_file.suffix).open(model_file, inputs, outputs) as session:
         session.set_threads(1)
         found = of_session(session, arrays)
         if found.reason is not None:
             return found
-        runs = timing.block(session.prepared(arrays), clock=time.perf_counter, duration_s=_RUN_S)
-        return dataclasses.replace(found, operators=_untraced(found.operators, statistics.median(runs.latency_s)))
+        waited = machine.thread_wait_clock()
+        runs = timing.block(session.prepared(arrays), clock=time.perf_counter, duration_s=_RUN_S, waited=waited)
+        latency_s = runs.latency_s if runs.waited_s is None else timing.net_s(runs.latency_s, runs.waited_s)
+        return dataclasses.replace(found, operators=_untraced(found.operators, statistics.median(latency_s)))
 
 
 def of_files(
