@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import apply, noise
 from edgekit.quantize.asking import Request
 from edgekit.quantize.costs import Costs
 from edgekit.quantize.plan import Plan
-from edgekit.quantize.sensitivity import SAMPLES
-from edgekit.quantize.trials import Trials
+from edgekit.quantize.trials import Made, Trials
 
 _TOGETHER = 4
 """The most operators that go back to floating point for one tensor."""
 _STEP_DB = 0.25
-"""By which an assignment that is tried is at least quieter than the last that failed."""
+"""By which an assignment that is tried is at least quieter than the last that failed, within the bound that failed."""
 _LONGER = 1.1
-"""Is each such step than the last."""
+"""Is each such step than the bound's last."""
 _OF_MISSING = 0.125
 """It is at least this part of what the last missed the bound by."""
-_PARTS = 8
+_PARTS = 32
 """The most into which what is in floating point is divided to try which need not be."""
 _NOTICED = 0.002
 """The least part of the whole cost by which floating point must be cheaper to be chosen for that."""
+
+
+Noise = NDArray[np.float64]
+"""Relative to the signal: (bounds,), those of `Trials`."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,14 @@ class Move:
     """Operators that may go back to floating point together."""
 
     names: frozenset[str]
-    removed: float
-    """Noise, relative to the signal."""
+    removed: Noise
     cost: float
 
-    def worth(self, needed: float) -> float:
-        """Noise removed, of what is `needed`, for what it costs."""
-        return min(self.removed, needed) / self.cost if self.cost > 0 else float("inf")
+    def worth(self, needed: Noise) -> float:
+        """What it removes for what it costs: by bound, as a part of what is `needed`."""
+        missing = needed > 0
+        parts = float(np.minimum(self.removed[missing] / needed[missing], 1.0).sum())
+        return parts / self.cost if self.cost > 0 else math.inf if parts else 0.0
 
 
 class Search:
@@ -53,9 +60,10 @@ class Search:
         found = noise.Sources(asked.program, quantized, base)
         asked.announce("measure sensitivity")
         self._trials = Trials(asked.program, asked.samples, quantized)
-        powers = found.measure(self._trials.hardest(SAMPLES))
+        powers = zip(*(found.measure([sample]) for sample in self._trials.telling), strict=True)
         self.sources = found.all
-        self._power = [power.relative for power in powers]
+        self._alone = np.array([self._trials.by_bound(of_one) for of_one in powers])
+        """The noise of each source alone: (sources, bounds)."""
         self._of_site: dict[str, list[int]] = {}
         for place, source in enumerate(self.sources):
             for name in source.touches:
@@ -78,9 +86,12 @@ class Search:
         """Found when they are first wanted: to measure them takes a while."""
         return self._price(self.asked, self.base)
 
-    def noise_of(self, floats: frozenset[str]) -> float:
+    def noise_of(self, floats: frozenset[str]) -> Noise:
         """With these operators in floating point, if noise added up."""
-        return sum(power for source, power in zip(self.sources, self._power, strict=True) if source.touches - floats)
+        return self._sum(place for place, source in enumerate(self.sources) if source.touches - floats)
+
+    def _sum(self, places: Iterable[int]) -> Noise:
+        return np.asarray(self._alone[np.fromiter(places, int)].sum(axis=0))
 
     def cost_of(self, floats: frozenset[str]) -> float:
         return self.costs.of(floats, self.sources)
@@ -94,7 +105,7 @@ class Search:
                 continue
             touched = sorted({place for name in names for place in self._of_site.get(name, ())})
             before = [place for place in touched if self.sources[place].touches - floats]
-            removed = sum(self._power[place] for place in before if not self.sources[place].touches - after)
+            removed = self._sum(place for place in before if not self.sources[place].touches - after)
             crossings = sum(
                 self.costs.crossing_of(self.sources[place], after) - self.costs.crossing_of(self.sources[place], floats)
                 for place in touched
@@ -116,23 +127,23 @@ class Search:
             floats |= min(found, key=lambda move: move.cost).names
         return floats
 
-    def quiet(self, target: float) -> frozenset[str] | None:
-        """The cheapest with no more noise than `target`; None where there is none."""
+    def quiet(self, target: Noise) -> frozenset[str] | None:
+        """The cheapest with no more noise than `target`, bound by bound; None where there is none."""
         floats = self.faster
-        while (needed := self.noise_of(floats) - target) > 0:
-            found = [move for move in self.moves(floats) if move.removed > 0]
-            if not found:
+        while ((needed := self.noise_of(floats) - target) > 0).any():
+            best = max(self.moves(floats), key=lambda move: move.worth(needed), default=None)
+            if best is None or not best.worth(needed):
                 return None
-            floats |= max(found, key=lambda move: move.worth(needed)).names
+            floats |= best.names
         for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name)):
             back = floats - {name}
-            if self.noise_of(back) <= target and self.cost_of(back) < self.cost_of(floats):
+            if (self.noise_of(back) <= target).all() and self.cost_of(back) < self.cost_of(floats):
                 floats = back
         return floats
 
-    def tried(self, floats: frozenset[str], allowed: float = math.inf) -> float:
+    def tried(self, floats: frozenset[str], allowed: float = math.inf) -> Made:
         """The noise that it really makes; once that is more than `allowed`, no less than that."""
-        return self._trials.noise_of(apply(self.asked, self._but(dict.fromkeys(floats, ""))), allowed)
+        return self._trials.of(apply(self.asked, self._but(dict.fromkeys(floats, ""))), allowed)
 
     def told(self, floats: frozenset[str], made: float) -> str:
         """What is expected of an assignment, and how that is known."""
@@ -149,8 +160,8 @@ class Search:
     def plan(self, floats: frozenset[str], made: float) -> Plan:
         """The base but for `floats`, which makes this noise."""
         share = dict.fromkeys(self.names, 0.0)
-        for source, power in zip(self.sources, self._power, strict=True):
-            share[source.site] = share.get(source.site, 0.0) + power
+        for source, alone in zip(self.sources, self._alone, strict=True):
+            share[source.site] = share.get(source.site, 0.0) + float(alone[-1])
         total = sum(share.values()) or 1.0
         why = {name: f"{noise.sqnr_db(share[name]):.1f} dB alone, {share[name] / total:.1%} of the noise" for name in floats}
         why |= dict.fromkeys(self.faster & floats, "faster in floating point")
@@ -168,9 +179,9 @@ class Search:
         """The fastest that keeps the bound, as noise is `tried`. Raises ConversionError where nothing does, and where floating
         point, which keeps any bound, was measured to be as fast."""
         allowed = 10 ** (-least_sqnr_db / 10)
-        gentlest = min(sorted(self.names), key=lambda name: self.noise_of(self.names - {name}))
+        gentlest = min(sorted(self.names), key=lambda name: float(self.noise_of(self.names - {name}).max()))
         last = self.names - {gentlest}
-        if (made := self.tried(last)) > allowed:
+        if (made := self.tried(last).noise) > allowed:
             raise ConversionError(
                 f"no assignment of {self.base.model} reaches {least_sqnr_db:g} dB",
                 cause=f"quantizing {gentlest} alone, which costs the least accuracy, leaves {noise.sqnr_db(made):.1f} dB",
@@ -189,31 +200,34 @@ class Search:
 
     def _first(self, allowed: float) -> tuple[frozenset[str], float] | None:
         """The first of ever quieter and dearer assignments with no more noise than `allowed`, and its noise; None where none
-        is. Steps are small: adding up noise foretells only roughly what is made, which the next assignment may have half or
-        twice as much of, and one that fails shows it on its first samples."""
-        target, step_db = self.noise_of(self.faster), _STEP_DB
+        is. Each is quieter than the last within the bound that failed. Steps are small: adding up noise foretells only roughly
+        what is made, which the next assignment may have half or twice as much of, and one that fails shows it on its first
+        samples."""
+        target = self.noise_of(self.faster)
+        steps_db = [_STEP_DB] * len(target)
         while (floats := self.quiet(target)) is not None:
             made = self.tried(floats, allowed)
-            if made <= allowed:
-                return floats, made
-            if not self.noise_of(floats):  # what is left makes no noise alone
+            if made.noise <= allowed:
+                return floats, made.noise
+            expected = self.noise_of(floats)[made.bound]
+            if not expected:  # what is left makes no noise alone
                 return None
-            missing_db = noise.sqnr_db(allowed) - noise.sqnr_db(made)
-            target = self.noise_of(floats) * 10 ** (-max(step_db, _OF_MISSING * missing_db) / 10)
-            step_db *= _LONGER
+            missing_db = noise.sqnr_db(allowed) - noise.sqnr_db(made.noise)
+            target[made.bound] = expected * 10 ** (-max(steps_db[made.bound], _OF_MISSING * missing_db) / 10)
+            steps_db[made.bound] *= _LONGER
         return None
 
     def _trimmed(self, floats: frozenset[str], made: float, allowed: float) -> tuple[frozenset[str], float]:
-        """The same with what need not be in floating point quantized again: half of it, of what runs one after another, then a
-        quarter, and so on, wherever the bound still holds."""
+        """The same with what need not be in floating point quantized again, and its noise: half of it, of what runs one after
+        another, then a quarter, and so on, wherever the bounds still hold."""
         left = [one.node for one in self.base.sites if one.node in floats - self.faster]
         parts = 2
         while parts <= min(_PARTS, len(left)):
             size = math.ceil(len(left) / parts)
             for start in range(0, len(left), size):
-                back = floats - set(left[start : start + size])
-                if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)) <= allowed:
-                    floats, made = back, tried
+                back = floats.difference(left[start : start + size])
+                if self.cost_of(back) < self.cost_of(floats) and (tried := self.tried(back, allowed)).noise <= allowed:
+                    floats, made = back, tried.noise
             left, parts = [name for name in left if name in floats], 2 * parts
         return floats, made
 
@@ -234,6 +248,7 @@ class Search:
                 cause=f"in floating point it takes {known.told(whole)}",
                 next_step="export without --quantize, or ask for less",
             )
-        while found := [one for one in self.moves(floats) if one.removed > 0 and self.cost_of(floats) + one.cost <= budget]:
-            floats |= max(found, key=lambda one: one.worth(one.removed)).names
-        return self.plan(floats, self.tried(floats))
+        while found := [one for one in self.moves(floats) if one.removed.any() and self.cost_of(floats) + one.cost <= budget]:
+            made = self.noise_of(floats)
+            floats |= max(found, key=lambda one: one.worth(made)).names
+        return self.plan(floats, self.tried(floats).noise)

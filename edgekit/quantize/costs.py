@@ -53,7 +53,7 @@ class Costs:
     unit: float = 1e-3
     are_measured: bool = False
     own_share: float = 1.0
-    """Of that, by the crossings that are there when nothing goes back."""
+    """Of what a crossing is estimated to take, what those that are there when nothing goes back were measured to."""
 
     def of(self, floats: frozenset[str], sources: Iterable[Source]) -> float:
         """With these operators left in floating point."""

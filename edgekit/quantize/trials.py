@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit import reference_inputs
@@ -13,9 +14,23 @@ if TYPE_CHECKING:
     from edgekit.borders import Tensors
     from edgekit.program import Program
 
+_NOISIEST = 2
+"""So many samples tell operators apart, beside those that the artifact is proved on."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a trial found."""
+
+    noise: float
+    """Relative to the signal, of the output and within the bound that have the most of it."""
+    bound: int
+    """Which that is."""
+
 
 class Trials:
-    """Of programs that quantize more or less of one; `first` quantizes the most."""
+    """Of programs that quantize more or less of one; `first` quantizes the most. Noise is bounded for each sample that the
+    artifact will be proved on, the noisiest first, and last for all samples together."""
 
     def __init__(self, program: Program, samples: Sequence[Tensors], first: Program) -> None:
         self.samples = samples
@@ -24,25 +39,28 @@ class Trials:
         self._signal = noise.pooled(powers).signal
         proved = reference_inputs.of_samples(range(len(samples)))
         self._proved = sorted(proved, key=lambda place: -powers[place].worst)
-        self._noisiest = noise.noisiest(powers, len(samples))
+        self._order = list(dict.fromkeys((*self._proved, *noise.noisiest(powers, len(samples)))))
+        self.telling = [samples[place] for place in self._order[: len(proved) + _NOISIEST]]
+        """Those that operators are told apart by: what keeps the bounds from being met."""
 
-    def hardest(self, count: int) -> list[Tensors]:
-        """The samples that keep a bound from being met: half of them the noisiest of those that the artifact will be proved on,
-        the others the noisiest of all."""
-        places = list(dict.fromkeys((*self._proved[: count // 2], *self._noisiest)))
-        return [self.samples[place] for place in places[:count]]
+    def by_bound(self, powers: Sequence[noise.Power]) -> tuple[float, ...]:
+        """Noise relative to the signal, within each bound, of what makes these on the `telling` samples."""
+        return (*(power.relative for power in powers[: len(self._proved)]), noise.pooled(powers).relative)
 
-    def noise_of(self, quantized: Program, allowed: float = math.inf) -> float:
-        """Relative to the signal, of the output for which it is largest: over all samples, or for the worst of those that the
-        artifact will be proved on, where that is more. Once that is more than `allowed`, it is not looked for further."""
-        made, worst = [0.0] * len(self._signal), 0.0
-        for place in dict.fromkeys((*self._proved, *self._noisiest)):
+    def of(self, quantized: Program, allowed: float = math.inf) -> Made:
+        """The noise of a program. Once some bound's is more than `allowed`, it is not looked for further."""
+        total, found = [0.0] * len(self._signal), Made(0.0, 0)
+        for place in list(self._order):
             one = self._power(quantized, place)
-            made = [sum(both) for both in zip(made, one.noise, strict=True)]
-            worst = max(worst, one.worst if place in self._proved else 0.0, noise.Power(self._signal, made).worst)
-            if worst > allowed:
+            total = [sum(both) for both in zip(total, one.noise, strict=True)]
+            together = Made(noise.Power(self._signal, total).worst, len(self._proved))
+            alone = [Made(one.worst, self._proved.index(place))] if place in self._proved else []
+            found = max(found, together, *alone, key=lambda made: made.noise)
+            if found.noise > allowed:
+                self._order.remove(place)
+                self._order.insert(0, place)  # what fails by it once does so again
                 break
-        return worst
+        return found
 
     def _power(self, quantized: Program, place: int) -> noise.Power:
         return noise.between(self._expected[place], noise.outputs_of(quantized, self.samples[place]))

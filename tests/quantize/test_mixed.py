@@ -26,7 +26,8 @@ from edgekit.quantize.asking import Request
 from edgekit.quantize.assignment import Search
 from edgekit.quantize.noise import Power, Sources, noisiest, of_program, pooled, sqnr_db
 from edgekit.quantize.plan import Plan, WeightFormat
-from edgekit.quantize.trials import Trials
+from edgekit.quantize.trials import Made, Trials
+from edgekit.reference_inputs import of_samples
 
 _FACTORY = """
 import torch
@@ -111,6 +112,22 @@ def test_one_noisy_sample_among_those_an_artifact_is_not_proved_on_counts() -> N
     assert "over all 12 samples" in plan.why
 
 
+def test_the_noise_of_what_fails_counts_not_that_of_the_loud() -> None:
+    """Nearly all noise is that of `loud`, but the bound fails on one quiet sample, where nearly all is that of the other."""
+    branches = Net(
+        lambda net, x, y: (net.loud(x), net.quiet(y)),
+        loud=nn.Conv2d(4, 8, 3, padding=1, bias=False),
+        quiet=nn.Conv2d(4, 8, 3, padding=1, bias=False),
+    )
+    request = ask(branches, noise(1, 4, 16, 16), noise(1, 4, 16, 16), scheme="mixed", least_sqnr_db=25, correct_bias=False)
+    shape = (1, 4, 16, 16)
+    drawn = [(noise(*shape, seed=seed), noise(*shape, seed=-seed)) for seed in range(1, 9)]
+    request.samples = [{"x0": x**3, "x1": y if place == 0 else 20 * y} for place, (x, y) in enumerate(drawn)]
+    plan = quantize.make_plan(request)
+    assert _left(plan) == ["quiet"]
+    assert _worst_db(request, plan) >= 25
+
+
 def test_a_trial_ends_once_it_has_failed() -> None:
     """On the noisiest sample, which is not among those that an artifact is proved on: what is said is no less than is allowed,
     and no more than is made."""
@@ -119,10 +136,11 @@ def test_a_trial_ends_once_it_has_failed() -> None:
     request.samples[7]["x0"][0, 0, 5, 5] = 40
     int8 = quantized(request, quantize.make_plan(request))
     trials = Trials(request.program, request.samples, int8)
-    assert any(sample is request.samples[7] for sample in trials.hardest(2))
-    assert 1e-3 < trials.noise_of(int8, 1e-3) <= trials.noise_of(int8)
+    assert any(sample is request.samples[7] for sample in trials.telling)
+    made = trials.of(int8)
+    assert 1e-3 < trials.of(int8, 1e-3).noise <= made.noise
     powers = of_program(request.program, int8, request.samples)
-    assert trials.noise_of(int8) == pytest.approx(pooled(powers).worst)
+    assert (made.noise, made.bound) == (pytest.approx(pooled(powers).worst), len(of_samples(request.samples)))
 
 
 def test_what_holds_with_little_in_floating_point_is_not_jumped_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +154,9 @@ def test_what_holds_with_little_in_floating_point_is_not_jumped_over(monkeypatch
     request = ask(rows, noise(1, 8, 8, 8), scheme="mixed", least_sqnr_db=20)
     request.samples = [{"x0": noise(1, 8, 8, 8, seed=seed)} for seed in range(1, 5)]
 
-    def fickle(_: Search, floats: frozenset[str], allowed: float = math.inf) -> float:
+    def fickle(_: Search, floats: frozenset[str], allowed: float = math.inf) -> Made:
         left = sum(name.startswith("conv2d") for name in floats)
-        return 10 ** (-20 / 10) * (0.9 if left in (2, 3, 8) else 1.5)
+        return Made(10 ** (-20 / 10) * (0.9 if left in (2, 3, 8) else 1.5), bound=0)
 
     monkeypatch.setattr(Search, "tried", fickle)
     assert len(_left(quantize.make_plan(request))) == 2
