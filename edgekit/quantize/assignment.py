@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import apply, noise
 from edgekit.quantize.asking import Request
 from edgekit.quantize.costs import Costs
+from edgekit.quantize.moves import Moves, Noise
 from edgekit.quantize.plan import Plan
 from edgekit.quantize.trials import Made, Trials
 
@@ -29,25 +28,6 @@ _PARTS = 32
 """The most into which what is in floating point is divided to try which need not be."""
 _NOTICED = 0.002
 """The least part of the whole cost by which floating point must be cheaper to be chosen for that."""
-
-
-Noise = NDArray[np.float64]
-"""Relative to the signal: (bounds,), those of `Trials`."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """Operators that may go back to floating point together."""
-
-    names: frozenset[str]
-    removed: Noise
-    cost: float
-
-    def worth(self, needed: Noise) -> float:
-        """What it removes for what it costs: by bound, as a part of what is `needed`."""
-        missing = needed > 0
-        parts = float(np.minimum(self.removed[missing] / needed[missing], 1.0).sum())
-        return parts / self.cost if self.cost > 0 else math.inf if parts else 0.0
 
 
 class Search:
@@ -71,6 +51,7 @@ class Search:
         groups = [source.touches for source in self.sources if 1 < len(source.touches) <= _TOGETHER]
         alone = [frozenset((one.node,)) for one in base.sites if one.changes]
         self._groups = list(dict.fromkeys([*alone, *groups, *self._modules()]))
+        self._near = self._neighbours()
 
     def _modules(self) -> Iterator[frozenset[str]]:
         """The operators of each module, and of those within it: together they cost fewer conversions than one by one."""
@@ -80,6 +61,19 @@ class Search:
             for depth in range(1, len(parts) + 1):
                 members.setdefault(".".join(parts[:depth]), set()).add(one.node)
         return (frozenset(names) for names in members.values())
+
+    def _neighbours(self) -> dict[str, set[int]]:
+        """By operator, the groups that it is in, or shares a tensor with."""
+        of_operator: dict[str, set[int]] = {name: set() for name in self.names}
+        for place, group in enumerate(self._groups):
+            for name in group:
+                of_operator[name].add(place)
+        found = {name: set(places) for name, places in of_operator.items()}
+        for source in self.sources:
+            sharing = set().union(*(of_operator.get(name, ()) for name in source.touches))
+            for name in source.touches & self.names:
+                found[name] |= sharing
+        return found
 
     @cached_property
     def costs(self) -> Costs:
@@ -96,22 +90,20 @@ class Search:
     def cost_of(self, floats: frozenset[str]) -> float:
         return self.costs.of(floats, self.sources)
 
-    def moves(self, floats: frozenset[str]) -> Iterator[Move]:
-        """What may go back to floating point next; something stays quantized."""
-        for group in self._groups:
-            names = group - floats
-            after = floats | names
-            if not names or after >= self.names:
-                continue
-            touched = sorted({place for name in names for place in self._of_site.get(name, ())})
-            before = [place for place in touched if self.sources[place].touches - floats]
-            removed = self._sum(place for place in before if not self.sources[place].touches - after)
-            crossings = sum(
-                self.costs.crossing_of(self.sources[place], after) - self.costs.crossing_of(self.sources[place], floats)
-                for place in touched
-            )
-            own = sum(-self._saved(name) for name in sorted(names))
-            yield Move(names, removed, own + crossings)
+    def moves(self, floats: frozenset[str]) -> Moves:
+        """What may go back to floating point next."""
+        return Moves(self._groups, self._near, self._effect, floats, self._alone.shape[1])
+
+    def _effect(self, names: frozenset[str], floats: frozenset[str]) -> tuple[Noise, float]:
+        after = floats | names
+        touched = sorted({place for name in names for place in self._of_site.get(name, ())})
+        before = [place for place in touched if self.sources[place].touches - floats]
+        removed = self._sum(place for place in before if not self.sources[place].touches - after)
+        crossings = sum(
+            self.costs.crossing_of(self.sources[place], after) - self.costs.crossing_of(self.sources[place], floats)
+            for place in touched
+        )
+        return removed, crossings - sum(self._saved(name) for name in sorted(names))
 
     def _saved(self, name: str) -> float:
         """By floating point, crossings aside; below 0 where that costs."""
@@ -121,20 +113,21 @@ class Search:
     @cached_property
     def faster(self) -> frozenset[str]:
         """What is the better for floating point whatever the bound is."""
-        floats: frozenset[str] = frozenset()
-        least = _NOTICED * self.cost_of(floats)
-        while found := [move for move in self.moves(floats) if move.cost < -least]:
-            floats |= min(found, key=lambda move: move.cost).names
-        return floats
+        moves = self.moves(frozenset())
+        least = _NOTICED * self.cost_of(moves.floats)
+        while (cost := moves.cost).min(initial=0.0) < -least:
+            moves.make(int(cost.argmin()))
+        return moves.floats
 
     def quiet(self, target: Noise) -> frozenset[str] | None:
         """The cheapest with no more noise than `target`, bound by bound; None where there is none."""
-        floats = self.faster
-        while ((needed := self.noise_of(floats) - target) > 0).any():
-            best = max(self.moves(floats), key=lambda move: move.worth(needed), default=None)
-            if best is None or not best.worth(needed):
+        moves = self.moves(self.faster)
+        while ((needed := self.noise_of(moves.floats) - target) > 0).any():
+            worth = moves.worth(needed)
+            if not worth.any():
                 return None
-            floats |= best.names
+            moves.make(int(worth.argmax()))
+        floats = moves.floats
         for name in sorted(floats - self.faster, key=lambda name: (self._saved(name), name)):
             back = floats - {name}
             if (self.noise_of(back) <= target).all() and self.cost_of(back) < self.cost_of(floats):
@@ -248,7 +241,12 @@ class Search:
                 cause=f"in floating point it takes {known.told(whole)}",
                 next_step="export without --quantize, or ask for less",
             )
-        while found := [one for one in self.moves(floats) if one.removed.any() and self.cost_of(floats) + one.cost <= budget]:
-            made = self.noise_of(floats)
-            floats |= max(found, key=lambda one: one.worth(made)).names
-        return self.plan(floats, self.tried(floats).noise)
+        moves = self.moves(floats)
+        while (worth := self._affordable(moves, budget)).any():
+            moves.make(int(worth.argmax()))
+        return self.plan(moves.floats, self.tried(moves.floats).noise)
+
+    def _affordable(self, moves: Moves, budget: float) -> Noise:
+        """What each move is worth; nothing where it would cost more than the budget."""
+        worth = moves.worth(self.noise_of(moves.floats))
+        return np.where(self.cost_of(moves.floats) + moves.cost <= budget, worth, 0.0)
