@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import apply, noise
@@ -246,7 +247,7 @@ class Search:
             moves.make(int(worth.argmax()))
         return self.plan(moves.floats, self.tried(moves.floats).noise)
 
-    def _affordable(self, moves: Moves, budget: float) -> Noise:
+    def _affordable(self, moves: Moves, budget: float) -> NDArray[np.float64]:
         """What each move is worth; nothing where it would cost more than the budget."""
         worth = moves.worth(self.noise_of(moves.floats))
         return np.where(self.cost_of(moves.floats) + moves.cost <= budget, worth, 0.0)

@@ -11,7 +11,7 @@ Noise = NDArray[np.float64]
 """Relative to the signal: (bounds,), those of `Trials`."""
 
 Effect = Callable[[frozenset[str], frozenset[str]], tuple[Noise, float]]
-"""The noise removed, and the cost, of letting some operators go back where others are back already."""
+"""The noise removed, and the cost (seconds or bytes), of letting some operators go back where others are back already."""
 
 
 class Moves:
@@ -38,12 +38,13 @@ class Moves:
 
     @property
     def cost(self) -> NDArray[np.float64]:
-        """Of each group; infinite where none of it is left, or nothing else: something stays quantized."""
+        """Of each group, in seconds or bytes: (groups,). Infinite where none of it is left, or nothing else: something stays
+        quantized."""
         possible = (self._sizes > 0) & (self._sizes < len(self._near) - len(self.floats))
         return np.where(possible, self._cost, np.inf)
 
     def worth(self, needed: Noise) -> NDArray[np.float64]:
-        """What each group removes for what it costs: by bound, as a part of what is `needed`."""
+        """What each group removes for what it costs: by bound, as a part of what is `needed`; (groups,)."""
         missing, cost = needed > 0, self.cost
         parts = np.minimum(self._removed[:, missing] / needed[missing], 1.0).sum(axis=1)
         free = np.where(parts > 0, np.inf, 0.0)
